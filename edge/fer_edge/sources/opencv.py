@@ -1,0 +1,125 @@
+"""The parts of cv2 that several sources share: quiet errors, captures and decoded pictures.
+
+OpenCV and the libraries in it write to stderr on their own. Bad input must give one line, which is ours, so that
+noise is switched off here; ``OPENCV_LOG_LEVEL`` or ``OPENCV_FFMPEG_LOGLEVEL`` in the environment brings it back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+
+from fer_edge.contract.preprocess import UInt8Array
+
+_CODEC_NOISE = ("libpng ", "Corrupt JPEG", "Premature end", "JPEG ", "Invalid ", "Unsupported ", "Bogus ", "Warning: ")
+"""How the lines begin that libpng and libjpeg write to file descriptor 2."""
+
+
+def silence() -> None:
+    """Stop OpenCV and FFmpeg from writing to stderr, unless the environment asks for their messages."""
+    # Read once, when the first capture is made; -8 is AV_LOG_QUIET of libavutil/log.h.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    if "OPENCV_LOG_LEVEL" in os.environ:
+        return
+    # OpenCV 4.6 has cv2.setLogLevel, later ones cv2.utils.logging.setLogLevel; 0 is LOG_LEVEL_SILENT in both.
+    set_level = getattr(cv2, "setLogLevel", None) or getattr(getattr(cv2.utils, "logging", None), "setLogLevel", None)
+    if set_level is not None:
+        set_level(0)
+
+
+def open_capture(target: str, backend: int, parameters: Sequence[int] = ()) -> cv2.VideoCapture | None:
+    """Open ``target`` with one backend of OpenCV; None if it cannot.
+
+    Args:
+        target: a path, device or address.
+        backend: such as ``cv2.CAP_FFMPEG``.
+        parameters: alternating ``cv2.CAP_PROP_*`` and values that take effect on opening.
+    """
+    silence()
+    try:
+        capture = cv2.VideoCapture(target, backend, list(parameters))
+    except cv2.error:
+        return None
+    if capture.isOpened():
+        return capture
+    capture.release()
+    return None
+
+
+def read_capture(capture: cv2.VideoCapture) -> UInt8Array | None:
+    """Return the next picture as (H, W, 3) uint8 BGR (or (H, W) grey); None if there is none."""
+    try:
+        ok, image = capture.read()
+    except cv2.error:
+        return None
+    if not ok or image is None or image.size == 0:
+        return None
+    return np.asarray(image, np.uint8)
+
+
+def decode_image(data: bytes) -> tuple[UInt8Array | None, str]:
+    """Decode a compressed picture, its EXIF orientation applied.
+
+    Returns:
+        (H, W, 3) uint8 BGR or None, and what the decoder complained of ("" if of nothing).
+    """
+    silence()
+    if not data:
+        return None, "it is empty"
+    if data.startswith(b"\xff\xd8") and not _jpeg_is_whole(data):
+        # OpenCV before 4.12 fills the missing half with grey and calls it a success.
+        return None, "it ends too early"
+    with _codec_messages() as messages:
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error as error:  # such as a picture beyond OpenCV's pixel limit
+            return None, (error.err or "").strip()
+    complaint = messages[-1] if messages else ""
+    return (None if image is None else np.asarray(image, np.uint8)), complaint
+
+
+def _jpeg_is_whole(data: bytes) -> bool:
+    """Whether an end-of-image marker follows the start of the scan.
+
+    The marker FF D9 cannot occur within entropy-coded data, where FF is followed by 00 (ITU-T T.81, B.1.1.5); a
+    thumbnail in the header has one of its own, so the headers are skipped.
+    """
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
+        if marker == 0xDA:  # start of scan
+            return data.find(b"\xff\xd9", at) >= 0
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
+
+
+@contextmanager
+def _codec_messages() -> Iterator[list[str]]:
+    """Catch what libpng and libjpeg print while the block runs; what others print meanwhile is passed on.
+
+    They write to file descriptor 2 itself, where neither ``sys.stderr`` nor OpenCV's log level reaches.
+    """
+    messages: list[str] = []
+    caught = os.memfd_create("codec-messages")
+    stderr = os.dup(2)
+    os.dup2(caught, 2)
+    try:
+        yield messages
+    finally:
+        os.dup2(stderr, 2)
+        os.lseek(caught, 0, os.SEEK_SET)
+        with os.fdopen(caught, "rb") as lines:
+            for line in lines:
+                text = line.decode(errors="replace").strip()
+                if text.startswith(_CODEC_NOISE):
+                    messages.append(text)
+                else:
+                    os.write(stderr, line)
+        os.close(stderr)
