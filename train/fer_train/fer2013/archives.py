@@ -41,6 +41,12 @@ def decompressed(raw: BinaryIO) -> BinaryIO:
     return raw
 
 
+def is_tar(raw: BinaryIO) -> bool:
+    """Return whether ``raw`` is a tar archive (POSIX.1 ustar), compressed or not."""
+    raw.seek(0)
+    return decompressed(raw).read(512)[257:262] == b"ustar"
+
+
 def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
     """Open a file of a zip archive.
 
