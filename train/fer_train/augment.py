@@ -1,0 +1,86 @@
+"""Random changes to training images, each one that a camera or a face detector really makes.
+
+Done with NumPy and OpenCV on uint8 crops, so that every Keras backend sees the same batches: about 25 microseconds an
+image, against some milliseconds for its training step on two cores.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import cv2
+import msgspec
+import numpy as np
+
+from fer_edge.contract.preprocess import UInt8Array
+
+Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+
+
+class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How strong each change is; 0 switches it off. The ``[augmentation]`` table of a recipe."""
+
+    flip: Fraction = 0.5
+    """Probability of mirroring left and right."""
+    rotate_deg: Annotated[float, msgspec.Meta(ge=0.0, le=180.0)] = 15.0
+    """Largest rotation either way, in degrees."""
+    scale: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.15
+    """Largest relative change of size either way."""
+    shift: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.1
+    """Largest shift either way and along each axis, as a fraction of the side."""
+    contrast: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.4
+    """Largest relative change of gain about the image's mean."""
+    brightness: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.2
+    """Largest change of brightness, as a fraction of the full range."""
+    gamma: Annotated[float, msgspec.Meta(ge=0.0, le=3.0)] = 0.4
+    """Largest change of the logarithm of gamma either way."""
+    blur: Fraction = 0.1
+    """Probability of a Gaussian blur with a sigma of 0.3 to 1.0 pixels."""
+    erase: Fraction = 0.25
+    """Probability of covering a rectangle (Zhong et al. 2017, "Random Erasing")."""
+    erase_side: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.35
+    """Largest side of that rectangle, as a fraction of the image's side."""
+
+
+def augment(image: UInt8Array, settings: Augmentation, rng: np.random.Generator) -> UInt8Array:
+    """Return a randomly changed copy of a face crop.
+
+    Args:
+        image: (H, W) uint8 grey.
+        settings: how strong each change is.
+        rng: source of all randomness; each call draws the same number of values, whatever the settings.
+
+    Returns:
+        (H, W) uint8, a new array.
+    """
+    flip, blur, erase = rng.random(3)
+    angle, scale, shift_x, shift_y, contrast, brightness, gamma = rng.uniform(-1.0, 1.0, 7)
+    extra = rng.random(6)
+    rows, cols = image.shape
+    matrix = cv2.getRotationMatrix2D(
+        ((cols - 1) / 2, (rows - 1) / 2), settings.rotate_deg * angle, 1.0 + settings.scale * scale
+    )
+    matrix[:, 2] += settings.shift * cols * shift_x, settings.shift * rows * shift_y
+    if flip < settings.flip:
+        matrix[:, 2] += matrix[:, 0] * (cols - 1)
+        matrix[:, 0] *= -1
+    # The runtime repeats the edge of the frame too, where a face sticks out of it.
+    out = cv2.warpAffine(image, matrix, (cols, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    out = cv2.LUT(out, _tone_curve(settings, float(out.mean()), contrast, brightness, gamma))
+    if blur < settings.blur:
+        out = cv2.GaussianBlur(out, (0, 0), 0.3 + 0.7 * extra[0])
+    if erase < settings.erase:
+        height, width = (
+            max(1, round(side * settings.erase_side * n)) for side, n in zip((rows, cols), extra[1:3], strict=True)
+        )
+        top, left = int(extra[3] * (rows - height)), int(extra[4] * (cols - width))
+        out[top : top + height, left : left + width] = round(255 * extra[5])
+    return np.asarray(out, np.uint8)
+
+
+def _tone_curve(settings: Augmentation, mean: float, contrast: float, brightness: float, gamma: float) -> UInt8Array:
+    """Look-up table (256,) for gamma, then gain about the mean, then brightness."""
+    ramp = np.linspace(0.0, 1.0, 256) ** float(np.exp(settings.gamma * gamma))
+    middle = float(ramp[round(mean)])
+    curve = (ramp - middle) * (1.0 + settings.contrast * contrast) + middle + settings.brightness * brightness
+    return np.asarray(np.clip(np.round(255.0 * curve), 0, 255), np.uint8)

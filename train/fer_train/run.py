@@ -1,0 +1,195 @@
+"""One training run in a folder: what it was told, how it went, and the model that came out.
+
+The folder holds ``config.json`` (the resolved recipe), ``checkpoint.npz``, ``history.json`` and ``history.svg`` while
+it runs, and at the end ``model.keras`` and ``training.json`` (figures, seeds, versions, checksums).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import keras
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from fer_edge import __version__
+from fer_edge.contract.files import atomic_write, write_bytes
+from fer_edge.contract.labels import LABELS
+from fer_train import torch_speed
+from fer_train.batches import predict
+from fer_train.checkpoint import RunState
+from fer_train.fer2013 import Fer2013, load
+from fer_train.fit import fingerprint_of, fit, restore
+from fer_train.metrics import best_temperature, evaluate
+from fer_train.models import with_softmax
+from fer_train.recipe import Recipe, with_changes
+
+
+def train(recipe: Recipe, data_path: Path, out: Path, threads: int | None = None) -> Path:
+    """Train by ``recipe`` in the folder ``out``, resuming what is there.
+
+    Args:
+        recipe: what to train.
+        data_path: FER2013 in any of its forms.
+        out: folder of the run.
+        threads: CPU threads for PyTorch; None for all cores. Other backends take theirs from their own settings.
+
+    Returns:
+        Path of the saved ``model.keras``: (N, height, width, channels) pixels 0 to 255 -> (N, 7) probabilities.
+
+    Raises:
+        UsageError: if ``out`` holds another run.
+        DataError: if the data set is malformed.
+        OutputError: if something cannot be written.
+    """
+    console = Console(stderr=True, highlight=False)
+    data = load(data_path)
+    if recipe.precision == "auto":
+        recipe = with_changes(recipe, precision=torch_speed.best_precision())
+    _use_threads(threads)
+    fingerprint = fingerprint_of(recipe, data)
+    model_path = out / "model.keras"
+    if _is_finished(out, fingerprint):
+        console.print(f"{model_path}: this run is finished already")
+        return model_path
+    console.print(
+        f"training {recipe.model} for {recipe.epochs} epochs on Keras {keras.__version__} / "
+        f"{keras.backend.backend()}, {recipe.precision}, in {out}"
+    )
+    state = _fit_with_progress(recipe, data, out, fingerprint, console)
+    _finish(recipe, data, out, state, console)
+    return model_path
+
+
+def _fit_with_progress(recipe: Recipe, data: Fer2013, out: Path, fingerprint: str, console: Console) -> RunState:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:>4.0f}/{task.total:.0f}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        task = bars.add_task("epoch", total=None, figures="")
+
+        def on_step(done: int, total: int, logs: dict[str, float]) -> None:
+            figures = f"loss {logs.get('loss', 0):.3f}  accuracy {logs.get('accuracy', 0):.3f}"
+            bars.update(task, completed=done, total=total, figures=figures)
+
+        def on_epoch(state: RunState) -> None:
+            last = state.history[-1]
+            write_bytes(out / "history.json", msgspec.json.format(msgspec.json.encode(state.history)))
+            draw_history(state, out / "history.svg")
+            console.print(
+                f"epoch {state.epoch:3d}/{recipe.epochs}  loss {last['loss']:.4f}  "
+                f"Training (augmented) {last['accuracy']:.4f}  PublicTest {last['public_accuracy']:.4f}"
+                f"{'  *' if state.best_epoch == state.epoch else '   '}  {last['seconds']:.0f} s"
+            )
+
+        write_bytes(out / "config.json", msgspec.json.format(msgspec.json.encode(recipe)))
+        return fit(recipe, data, len(LABELS), out / "checkpoint.npz", fingerprint, on_epoch, on_step)
+
+
+def _finish(recipe: Recipe, data: Fer2013, out: Path, state: RunState, console: Console) -> None:
+    """Calibrate on PublicTest, save the model in float32, and write down all there is to know of it."""
+    network = restore(recipe, len(LABELS), state.best)
+    public = data.split("PublicTest")
+    temperature = best_temperature(predict(network, public.pixels, recipe.input), public.labels)
+    model = with_softmax(network, temperature)
+    figures: dict[str, Any] = {}
+    for name in ("Training", "PublicTest"):
+        split = data.split(name)
+        result = evaluate(predict(model, split.pixels, recipe.input), split.labels, LABELS)
+        figures[name] = {"n": result.n, "accuracy": result.accuracy, "macro_f1": result.macro_f1, "ece": result.ece}
+    with atomic_write(out / "model.keras") as partial:
+        model.save(partial)
+    record = {
+        "model_sha256": hashlib.sha256((out / "model.keras").read_bytes()).hexdigest(),
+        "fingerprint": state.fingerprint,
+        "recipe": recipe,
+        "labels": LABELS,
+        "data_sha256": data.sha256,
+        "parameters": model.count_params(),
+        "epochs": state.epoch,
+        "chosen_epoch": state.best_epoch,
+        "chosen_by": "accuracy of the averaged weights on PublicTest",
+        "temperature": temperature,
+        "figures": figures,
+        "seconds": sum(entry["seconds"] for entry in state.history),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "environment": environment(),
+    }
+    write_bytes(out / "training.json", msgspec.json.format(msgspec.json.encode(record)))
+    console.print(
+        f"{out / 'model.keras'}: epoch {state.best_epoch}, PublicTest {figures['PublicTest']['accuracy']:.4f}, "
+        f"Training {figures['Training']['accuracy']:.4f}, temperature {temperature:.3f}"
+    )
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine that a run was made with."""
+    names = ("keras", "tensorflow", "torch", "jax", "numpy", "opencv-python-headless")
+    versions: dict[str, str] = {}
+    for name in names:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "fer-edge": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "backend": keras.backend.backend(),
+        "versions": versions,
+    }
+
+
+def draw_history(state: RunState, path: Path) -> None:
+    """Draw loss and accuracy over the epochs as SVG."""
+    from matplotlib.figure import Figure
+
+    epochs = [entry["epoch"] for entry in state.history]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(epochs, [100 * e["accuracy"] for e in state.history], color="#999999", label="Training, augmented")
+    axes.plot(epochs, [100 * e["public_accuracy"] for e in state.history], color="#0072b2", label="PublicTest")
+    if state.best_epoch:
+        best = state.history[state.best_epoch - 1]["public_accuracy"] * 100
+        axes.plot([state.best_epoch], [best], "o", color="#d55e00", label=f"chosen: {best:.2f} %")
+    axes.set(xlabel="epoch", ylabel="accuracy (%)")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    with atomic_write(path) as partial:
+        figure.savefig(partial, format="svg")
+
+
+def _is_finished(out: Path, fingerprint: str) -> bool:
+    try:
+        record = msgspec.json.decode((out / "training.json").read_bytes(), type=dict[str, Any])
+        digest = hashlib.sha256((out / "model.keras").read_bytes()).hexdigest()
+    except (OSError, msgspec.DecodeError):
+        return False
+    return record.get("fingerprint") == fingerprint and record.get("model_sha256") == digest
+
+
+def _use_threads(threads: int | None) -> None:
+    if keras.backend.backend() != "torch":
+        return
+    import torch
+
+    # Denormal numbers make the last, tiny gradients many times slower than the others.
+    torch.set_flush_denormal(True)
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+__all__ = ["draw_history", "environment", "train"]
