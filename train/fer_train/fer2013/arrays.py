@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fer_edge.contract.labels import LABELS
 from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.errors import DataError
-from numpy.typing import NDArray
-
+from fer_train.fer2013.archives import damage_named, open_member
 from fer_train.fer2013.dataset import MAX_IMAGES, PIXELS, SIDE, SPLITS, ImageTable
 
-MAX_ARRAY_BYTES: Final = MAX_IMAGES * PIXELS * 8
-"""Of one array: the largest data set with 64-bit pixels."""
+MAX_ARRAY_BYTES: Final = 1 << 30
+"""Of one array: holds MAX_IMAGES images, and FER2013 with 64-bit pixels."""
 
 _KEYS: Final = ("pixels", "emotion", "usage")
 
@@ -27,15 +29,10 @@ def read_arrays(path: Path) -> ImageTable:
     Raises:
         DataError: naming the array, and the row counted from 0, that is not FER2013's.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = {key: _read_array(archive, path, key) for key in _KEYS}
-            noted = "notes.npy" in archive.namelist()
-            notes = tuple(map(str, _read_array(archive, path, "notes"))) if noted else ()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path}: the archive is damaged ({error}); fetch it again") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    with damage_named(str(path)), zipfile.ZipFile(path) as archive:
+        arrays = {key: _read_array(archive, path, key) for key in _KEYS}
+        noted = "notes.npy" in archive.namelist()
+        notes = tuple(map(str, _read_array(archive, path, "notes").ravel())) if noted else ()
     pixels, emotion, usage = (arrays[key] for key in _KEYS)
     if pixels.shape[1:] not in ((SIDE, SIDE), (SIDE, SIDE, 1), (PIXELS,)):
         raise DataError(f"{path}: pixels is {pixels.shape} where FER2013 has (N, {SIDE}, {SIDE})")
@@ -61,7 +58,7 @@ def _read_array(archive: zipfile.ZipFile, path: Path, key: str) -> NDArray[Any]:
     except KeyError:
         raise DataError(f"{path}: has no array {key!r}; it must hold {', '.join(_KEYS)}") from None
     try:
-        with archive.open(member) as stream:
+        with open_member(archive, member) as stream:
             version = np.lib.format.read_magic(stream)
             read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             if version not in read_header:
@@ -69,11 +66,14 @@ def _read_array(archive: zipfile.ZipFile, path: Path, key: str) -> NDArray[Any]:
             shape, _, dtype = read_header[version](stream)
         if dtype.hasobject or dtype.kind not in "uiUS":
             raise ValueError(f"holds {dtype}, not integers or strings")
-        if (size := int(np.prod(shape, dtype=object)) * dtype.itemsize) > MAX_ARRAY_BYTES:
-            raise ValueError(f"would take {size:,} bytes")
-        with archive.open(member) as stream:
+        size = math.prod(shape) * dtype.itemsize
+        if size > MAX_ARRAY_BYTES:
+            raise ValueError(f"would take {size:,} bytes, more than FER2013 does")
+        if size > member.file_size:
+            raise ValueError("is cut short")
+        with open_member(archive, member) as stream:
             array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, TokenError) as error:
         raise DataError(f"{path}: the array {key!r} cannot be used ({error}); make the file again") from error
     return array
 

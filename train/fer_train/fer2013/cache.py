@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+
 from fer_edge.contract.files import atomic_write
 from fer_edge.errors import DataError, OutputError
-
 from fer_train.fer2013.arrays import read_arrays
 from fer_train.fer2013.dataset import SPLITS, Fer2013Warning, ImageTable
 
@@ -30,12 +30,10 @@ def cache_path(sha256: str) -> Path | None:
 
 def read_cache(path: Path) -> ImageTable | None:
     """Return what is kept at ``path``; None, with a warning if it is damaged, where the source has to be read."""
-    if not path.exists():
-        return None
     try:
-        return read_arrays(path)
-    except DataError as error:
-        warnings.warn(f"the cache is damaged and is made again: {error}", Fer2013Warning, stacklevel=3)
+        return read_arrays(path) if path.exists() else None
+    except (DataError, OSError) as error:
+        warnings.warn(f"the cache cannot be used and is made again: {error}", Fer2013Warning, stacklevel=3)
         return None
 
 

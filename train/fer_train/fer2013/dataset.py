@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fer_edge.contract.labels import LABELS
 from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.errors import DataError
-from numpy.typing import NDArray
 
 SPLITS: Final[tuple[str, ...]] = ("Training", "PublicTest", "PrivateTest")
 """The challenge's split, by the names of its ``Usage`` column."""
@@ -111,9 +112,9 @@ def differences(data: Fer2013) -> str | None:
     if tuple(counts.values()) == OFFICIAL_COUNTS and not absent:
         return None
     found = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    official = ", ".join(f"{count:,}" for count in OFFICIAL_COUNTS)
-    classless = f"; no image is {' or '.join(absent)}" if absent else ""
+    official = ", ".join(f"{name} {count:,}" for name, count in zip(SPLITS, OFFICIAL_COUNTS, strict=True))
+    classless = f", and none is {' or '.join(absent)}" if absent else ""
     return (
-        f"{data.source}: {found} images where FER2013 has {official}{classless}; "
-        "figures measured on it do not compare with published ones"
+        f"{data.source}: the images are {found}{classless}, where FER2013 has {official}; "
+        "figures measured on them do not compare with published ones"
     )

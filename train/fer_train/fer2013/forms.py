@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from fer_edge.errors import DataError
-
 from fer_train.fer2013.archives import ZIP_MAGICS, damage_named, decompressed, is_tar, open_member
 from fer_train.fer2013.arrays import read_arrays
 from fer_train.fer2013.dataset import ImageTable
@@ -182,32 +181,40 @@ def file_digest(path: Path) -> str:
 def _recognise_folder(path: Path) -> Form | None:
     """Look for exactly one data set in a folder; if it holds none, in the folders right inside it."""
     inner = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    faults: list[DataError] = []
     for folders in ([path], inner):
-        forms, faults = [], []
-        for folder in folders:
-            for candidate in _candidates(folder):
-                try:
-                    form = _recognise_tree(candidate) if candidate.is_dir() else _recognise_file(candidate)
-                except DataError as fault:
-                    faults.append(fault)
-                else:
-                    forms += [form] if form else []
+        forms = [form for folder in folders for form in _forms_in(folder, faults)]
         if len(forms) > 1:
             raise DataError(f"{path}: holds several data sets ({', '.join(str(f.path) for f in forms)}); name one")
         if forms:
             return forms[0]
-        if faults:
-            raise faults[0]
+    if faults:
+        raise faults[0]
     return None
 
 
-def _candidates(folder: Path) -> list[Path]:
-    """Return ``folder`` itself, for a tree, and its files that may be a data set."""
-    return [folder, *sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES and file.is_file())]
+def _forms_in(folder: Path, faults: list[DataError]) -> Iterator[Form]:
+    """Yield the data sets right in a folder: the tree that it is, and its files.
+
+    A damaged file does not hide a whole one beside it: what is wrong is put in ``faults``.
+    """
+    try:
+        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
+    except PermissionError:  # such as lost+found
+        return
+    for recognise_one, path in ((_recognise_tree, folder), *((_recognise_file, file) for file in files)):
+        try:
+            form = recognise_one(path)
+        except DataError as fault:
+            faults.append(fault)
+        else:
+            if form is not None:
+                yield form
 
 
 def _recognise_tree(folder: Path) -> Form | None:
-    images = find_images(list_tree(folder), str(folder))
+    with damage_named(str(folder)):
+        images = find_images(list_tree(folder), str(folder))
     return FolderTree(folder, images) if images else None
 
 

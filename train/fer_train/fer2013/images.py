@@ -8,8 +8,8 @@ from typing import Final
 
 import cv2
 import numpy as np
-from fer_edge.contract.preprocess import UInt8Array, to_grey
 
+from fer_edge.contract.preprocess import UInt8Array, to_grey
 from fer_train.fer2013.dataset import SIDE
 
 MAX_IMAGE_BYTES: Final = 1 << 16
@@ -46,7 +46,9 @@ def decode_image(data: bytes) -> UInt8Array:
         image = None
     if image is None:
         raise ValueError("is damaged")
-    return to_grey(np.asarray(image))
+    if image.dtype != np.uint8:
+        raise ValueError(f"has {8 * image.dtype.itemsize} bits a channel where FER2013 has 8")
+    return to_grey(np.asarray(image, np.uint8))
 
 
 def _size(data: bytes) -> tuple[int, int]:

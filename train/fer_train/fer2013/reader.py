@@ -6,8 +6,8 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from fer_edge.errors import DataError
 
+from fer_edge.errors import DataError
 from fer_train.fer2013.cache import cache_path, read_cache, write_cache
 from fer_train.fer2013.dataset import Fer2013, Fer2013Warning, ImageTable, differences
 from fer_train.fer2013.forms import Form, recognise

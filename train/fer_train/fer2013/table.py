@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 import numpy as np
+
 from fer_edge.contract.labels import LABELS
 from fer_edge.errors import DataError
-
 from fer_train.fer2013.dataset import MAX_IMAGES, PIXELS, SIDE, SPLITS, ImageTable
 
 MAX_LINE_BYTES: Final = 1 << 16

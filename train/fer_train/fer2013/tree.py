@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 import numpy as np
+
 from fer_edge.contract.labels import LABELS
 from fer_edge.errors import DataError
-
 from fer_train.fer2013.dataset import MAX_IMAGES, SIDE, SPLITS, ImageTable
 from fer_train.fer2013.images import decode_image
 
