@@ -8,12 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
 from fer_edge.sources import Source, SourceSettings, open_source
-from fer_edge.sources.files import Pacer, cannot_open
-from fer_edge.sources.folder import natural_order
+from fer_edge.sources.files import Pacer, cannot_open, natural_order
 from fer_edge.sources.image import ImageSource, read_image
 
 VIDEO_FORMATS = [(".avi", "MJPG"), (".mp4", "mp4v"), (".mkv", "MJPG"), (".avi", "XVID")]

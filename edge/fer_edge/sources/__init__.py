@@ -32,9 +32,25 @@ def open_source(spec: str, settings: SourceSettings | None = None) -> Source:
     settings = settings or SourceSettings()
     parsed = parse_source(spec)
     # Each backend is imported only when it is asked for.
-    if parsed.kind in ("file", "image", "folder"):
-        return _file_source(parsed, settings)
-    raise NotImplementedError(parsed.kind)
+    match parsed.kind:
+        case "auto":
+            from fer_edge.sources.auto import AutoSource
+
+            return AutoSource(settings)
+        case "picamera2":
+            from fer_edge.sources.picamera2 import Picamera2Source
+
+            return Picamera2Source(int(parsed.target), settings)
+        case "v4l2":
+            from fer_edge.sources.v4l2 import V4l2Source
+
+            return V4l2Source(parsed.target, settings)
+        case "network":
+            from fer_edge.sources.network import NetworkSource
+
+            return NetworkSource(parsed.target, settings)
+        case "file" | "image" | "folder":
+            return _file_source(parsed, settings)
 
 
 def _file_source(spec: SourceSpec, settings: SourceSettings) -> Source:

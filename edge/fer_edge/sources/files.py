@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,3 +55,14 @@ class Pacer:
     def stop(self) -> None:
         """End a wait in another thread, and all later ones."""
         self._stopped.set()
+
+
+def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a sort key under which ``frame2`` comes before ``frame10``; letters count as lower case.
+
+    Numbers compare as numbers and sort before text; equal numbers fall back on their spelling (``01`` before ``1``),
+    so the order is always the same.
+    """
+    parts = re.findall(r"[0-9]+|[^0-9]+", name.lower())
+    values = tuple((0, int(part), "") if part[0] in "0123456789" else (1, 0, part) for part in parts)
+    return (*values, (2, 0, name))

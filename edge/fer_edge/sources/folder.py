@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from fer_edge.errors import SourceError
 from fer_edge.sources.base import SourceSettings
-from fer_edge.sources.files import cannot_open
+from fer_edge.sources.files import cannot_open, natural_order
 from fer_edge.sources.image import IMAGE_SUFFIXES, StillsSource
 
 
@@ -34,14 +33,3 @@ class FolderSource(StillsSource):
 def is_picture(path: Path) -> bool:
     """Whether ``path`` is named like a picture and not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
-def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a sort key under which ``frame2`` comes before ``frame10``; letters count as lower case.
-
-    Numbers compare as numbers and sort before text; equal numbers fall back on their spelling (``01`` before ``1``),
-    so the order is always the same.
-    """
-    parts = re.findall(r"[0-9]+|[^0-9]+", name.lower())
-    values = tuple((0, int(part), "") if part[0] in "0123456789" else (1, 0, part) for part in parts)
-    return (*values, (2, 0, name))
