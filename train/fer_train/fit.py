@@ -126,7 +126,7 @@ def fingerprint_of(recipe: Recipe, data: Fer2013) -> str:
 def _compiled(recipe: Recipe, classes: int, steps: int) -> keras.Model:
     keras.utils.set_random_seed(recipe.seed)
     model = build(recipe.model, recipe.input.shape, classes, recipe.network)
-    torch_speed.fuse_batch_normalization(model)
+    torch_speed.use_native_kernels(model)
     settings, total = recipe.optimizer, recipe.epochs * steps
     warmup = min(round(settings.warmup_epochs * steps), total // 2)
     schedule = keras.optimizers.schedules.CosineDecay(
