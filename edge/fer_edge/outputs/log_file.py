@@ -43,7 +43,7 @@ class LogFile:
         Args:
             path: the file; a FIFO or device is written to as it is, without rotation.
             settings: size of a file and of a batch.
-            is_line: whether bytes (without the line feed) are a whole line of such a file.
+            is_line: whether bytes (with the line feed, if it was written) are a whole line of such a file.
             header: what a new file starts with, line feed included; a file that starts otherwise is refused.
             what: how a message calls such a file: "JSON Lines file".
         """
@@ -192,7 +192,7 @@ class LogFile:
         while end:
             start = self._line_start(end)
             line = os.pread(self._descriptor, end - start, start)
-            if self._is_line(line.rstrip(b"\r\n")) or (start == 0 and line == self._header):
+            if self._is_line(line) or (start == 0 and line == self._header):
                 break
             whole = line.endswith(b"\n") and b"\0" not in line
             if whole or (start == 0 and not self._is_torn_first_line(line)):

@@ -121,7 +121,7 @@ def _draw_tag(canvas: UInt8Array, face: Face, taken: list[Box], sizes: _Sizes) -
     """
     x, y, w, h = face.box
     rows, cols = canvas.shape[:2]
-    capital = max(8, min(sizes.capital, round(0.16 * w)))
+    capital = max(8, round(0.55 * sizes.capital), min(sizes.capital, round(0.16 * w)))
     pad = max(3, round(0.65 * capital))
     name, score = face.expression, f"{100 * face.score:.0f}%"
     score_at = pad + text_width(name, capital) + capital // 2
