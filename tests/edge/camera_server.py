@@ -18,7 +18,9 @@ from fer_edge.contract.preprocess import UInt8Array
 
 INTERVAL_S = 1 / 50
 FAULT_AT = 12
-"""The number of the frame at which a fault begins."""
+"""The number of the frame at which a fault of the HTTP camera begins."""
+RTSP_FAULT_AT = 40
+"""The same for RTSP, of which FFmpeg watches nearly half a second before it hands out the first frame."""
 
 
 def picture(number: int, width: int = 320, height: int = 240) -> UInt8Array:
@@ -129,9 +131,9 @@ class _Rtsp(socketserver.StreamRequestHandler):
         assert isinstance(server, _RtspServer)
         packet_number = 0
         for number in range(10_000):
-            if number >= FAULT_AT and "stall" in url:
+            if number >= RTSP_FAULT_AT and "stall" in url:
                 server.stopping.wait()
-            if server.stopping.is_set() or (number >= FAULT_AT and "vanish" in url):
+            if server.stopping.is_set() or (number >= RTSP_FAULT_AT and "vanish" in url):
                 return
             payloads = list(rtp_jpeg(jpeg(picture(number))))
             for place, payload in enumerate(payloads):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 from pathlib import Path
 
 import cv2
@@ -329,3 +330,15 @@ def test_realtime_paces_a_real_file(tmp_path: Path) -> None:
     frames = frames_of(open_source(str(path), SourceSettings(realtime=True)))
     gaps = [frame.captured_at - frames[0].captured_at - frame.time for frame in frames]
     assert min(gaps) > -0.005  # never ahead of its time
+
+
+def test_closing_from_another_thread_ends_a_realtime_video(tmp_path: Path) -> None:
+    source = open_source(str(write_video(tmp_path / "clip.avi", frames=3, fps=0.1)), SourceSettings(realtime=True))
+    source.open()
+    assert source.read() is not None
+    frames: list[Frame | None] = []
+    reader = threading.Thread(target=lambda: frames.extend([source.read(), source.read()]))
+    reader.start()
+    source.close()
+    reader.join()
+    assert frames[1] is None

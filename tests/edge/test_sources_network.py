@@ -10,7 +10,7 @@ import pytest
 from fer_edge.errors import SourceError, UsageError
 from fer_edge.frames import Frame
 from fer_edge.sources import Source, SourceSettings, open_source
-from tests.edge.camera_server import FAULT_AT, free_port, mjpeg_server, picture, rtsp_server
+from tests.edge.camera_server import FAULT_AT, RTSP_FAULT_AT, free_port, mjpeg_server, picture, rtsp_server
 
 FAST = SourceSettings(read_timeout_s=1.0)
 
@@ -109,7 +109,7 @@ def test_an_http_camera_that_fails_is_an_error_and_can_be_opened_again(http: str
 def test_an_rtsp_camera_that_fails_is_an_error_and_can_be_opened_again(rtsp: str, fault: str) -> None:
     source = open_source(f"rtsp://{rtsp}/{fault}", FAST)
     frames, message = read_to_failure(source)
-    assert 0 < len(frames) <= FAULT_AT
+    assert 0 < len(frames) <= RTSP_FAULT_AT
     assert "the stream ended" in message
     assert read(source, 3)[0].index == len(frames)
     source.close()

@@ -15,6 +15,8 @@ import numpy as np
 
 from fer_edge.contract.preprocess import UInt8Array
 
+_WRAPPER_NOISE = ("imdecode_(", "imread_(")
+"""How the lines begin with which OpenCV 4.6 announces an exception that it swallows."""
 _CODEC_NOISE = ("libpng ", "Corrupt JPEG", "Premature end", "JPEG ", "Invalid ", "Unsupported ", "Bogus ", "Warning: ")
 """How the lines begin that libpng and libjpeg write to file descriptor 2."""
 
@@ -71,7 +73,7 @@ def decode_image(data: bytes) -> tuple[UInt8Array | None, str]:
     if not data:
         return None, "it is empty"
     if data.startswith(b"\xff\xd8") and not _jpeg_is_whole(data):
-        # OpenCV before 4.12 fills the missing half with grey and calls it a success.
+        # OpenCV 4.6 makes the missing part up and calls it a success.
         return None, "it ends too early"
     with _codec_messages() as messages:
         try:
@@ -120,6 +122,6 @@ def _codec_messages() -> Iterator[list[str]]:
                 text = line.decode(errors="replace").strip()
                 if text.startswith(_CODEC_NOISE):
                     messages.append(text)
-                else:
+                elif text and not text.startswith(_WRAPPER_NOISE):
                     os.write(stderr, line)
         os.close(stderr)

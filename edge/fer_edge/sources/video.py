@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 import cv2
 
@@ -39,6 +41,8 @@ class VideoFileSource:
         self._offset_s = 0.0
         self._position_s = 0.0
         self._pacer = Pacer()
+        # OpenCV crashes if a capture is released while another thread reads it.
+        self._using = Lock()
 
     @property
     def name(self) -> str:
@@ -56,10 +60,11 @@ class VideoFileSource:
         Raises:
             SourceError: if it is missing, unreadable, empty, or no video that FFmpeg knows.
         """
-        if self._capture is None:
-            self._capture = self._open_capture()
-            self._index, self._pass_start, self._offset_s, self._position_s = 0, 0, 0.0, 0.0
-            self._pacer = Pacer()
+        with self._using:
+            if self._capture is None:
+                self._capture = self._open_capture()
+                self._index, self._pass_start, self._offset_s, self._position_s = 0, 0, 0.0, 0.0
+                self._pacer = Pacer()
 
     def read(self) -> Frame | None:
         """Return the next frame; None at the end.
@@ -67,6 +72,27 @@ class VideoFileSource:
         Raises:
             SourceError: if not one frame can be decoded.
         """
+        with self._using:
+            frame = self._decode()
+        if frame is not None and self._settings.realtime:
+            self._pacer.wait_until(frame.time)
+            frame = replace(frame, captured_at=time.monotonic())
+        return frame
+
+    def close(self) -> None:
+        """Close the file and end a wait."""
+        self._pacer.stop()
+        with self._using:
+            if self._capture is not None:
+                self._capture.release()
+                self._capture = None
+
+    @property
+    def _interval_s(self) -> float:
+        return 1 / (self._fps or DEFAULT_FPS)
+
+    def _decode(self) -> Frame | None:
+        """Return the next frame at once; None at the end."""
         if self._capture is None:
             return None
         image = read_capture(self._capture)
@@ -79,17 +105,6 @@ class VideoFileSource:
             if image is None:
                 return None
         return self._frame(self._capture, image)
-
-    def close(self) -> None:
-        """Close the file and end a wait."""
-        self._pacer.stop()
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
-
-    @property
-    def _interval_s(self) -> float:
-        return 1 / (self._fps or DEFAULT_FPS)
 
     def _open_capture(self) -> cv2.VideoCapture:
         try:
@@ -129,8 +144,6 @@ class VideoFileSource:
             position_s = self._position_s + self._interval_s
         self._position_s = max(position_s, self._offset_s)
         index, self._index = self._index, self._index + 1
-        if self._settings.realtime:
-            self._pacer.wait_until(self._position_s)
         oriented = orient(image, self._settings.rotation, self._settings.flip)
         return Frame(index, oriented, captured_at=time.monotonic(), time=self._position_s)
 
