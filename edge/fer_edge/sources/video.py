@@ -81,11 +81,11 @@ class VideoFileSource:
 
     def close(self) -> None:
         """Close the file and end a wait."""
-        self._pacer.stop()
         with self._using:
             if self._capture is not None:
                 self._capture.release()
                 self._capture = None
+        self._pacer.stop()
 
     @property
     def _interval_s(self) -> float:
