@@ -1,0 +1,1 @@
+"""Makes what the tests share importable as ``tests.*``, under pytest and mypy alike."""
