@@ -26,6 +26,8 @@ def decode_image(data: bytes) -> UInt8Array:
     """Return a PNG or JPEG as (48, 48) uint8 grey.
 
     The size is read from the header first, so that no file makes OpenCV allocate more than it should.
+    Every damaged byte of a PNG is found by its checksums. A JPEG has none: one that is cut short or has a broken header
+    is refused, but altered pixels inside it can only be seen by looking.
 
     Raises:
         ValueError: saying what is wrong with it, in words that follow the file's name.
