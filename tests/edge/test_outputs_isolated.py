@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import threading
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,15 @@ class Memory:
     def close(self) -> None:
         self.threads.add(threading.current_thread())
         self.closed += 1
+
+
+def write_for_ever(output: IsolatedOutput) -> None:
+    for frame in count():
+        output.write(observation(frame), None)
+
+
+def has_failed(output: IsolatedOutput, times: int) -> bool:
+    return output.stats.failures >= times
 
 
 def test_everything_happens_in_one_thread_that_is_not_the_callers() -> None:
@@ -211,8 +222,7 @@ def test_a_failure_in_a_finite_run_is_raised(caplog: pytest.LogCaptureFixture) -
     output.open()
     memory.fault = OutputError("disk: full")
     with pytest.raises(OutputError, match="disk: full"):
-        for frame in range(10_000):
-            output.write(observation(frame), None)
+        write_for_ever(output)
     with pytest.raises(OutputError, match="disk: full"):
         output.close()
     assert memory.closed == 1
@@ -236,8 +246,7 @@ def test_a_reader_that_leaves_ends_the_run_live_or_not() -> None:
         output.open()
         memory.fault = OutputClosed("stdout: the reader has gone")
         with pytest.raises(OutputClosed):
-            while True:
-                output.write(observation(0), None)
+            write_for_ever(output)
         assert output.stats.failures == 0
         output.close()
 
@@ -286,7 +295,7 @@ def test_an_output_that_takes_some_and_fails_some_is_one_episode(caplog: pytest.
     for failures in range(1, 6):
         memory.fault = OutputError("disk: full")
         output.write(observation(0), None)
-        eventually(lambda failures=failures: output.stats.failures >= failures, "fails")  # type: ignore[misc]
+        eventually(partial(has_failed, output, failures), "fails")
         memory.fault = None
         output.status(run_status())
         eventually(lambda: output.stats.failing == "", "works")

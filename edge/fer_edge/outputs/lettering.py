@@ -88,7 +88,7 @@ def _characters() -> _Characters:
 def _ink(text: str, capital: int) -> Coverage:
     """Return ``text`` at its final size; cached, because the same labels come in every frame."""
     characters = _characters()
-    large = characters.line(text)[:, characters.bleed : -characters.bleed]
+    large = characters.line(text or " ")[:, characters.bleed : -characters.bleed]
     scale = capital / characters.capital
     size = max(1, round(large.shape[1] * scale)), max(1, round(large.shape[0] * scale))
     small = np.asarray(cv2.resize(large, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))

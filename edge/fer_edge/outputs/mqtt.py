@@ -84,8 +84,8 @@ class MqttOutput:
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.connect_async(settings.host, settings.effective_port, keepalive=settings.keepalive_s)
-        client.loop_start()
         self._client = client
+        client.loop_start()
 
     def write(self, observation: Observation, image: UInt8Array | None) -> None:  # noqa: ARG002
         """Take one result; it is published if it changes something, or if the interval has passed."""
@@ -93,7 +93,8 @@ class MqttOutput:
         self._faces = len(observation.faces)
         if self._face is not None and tuple(self._face.probabilities) != self._labels:
             self._labels = tuple(self._face.probabilities)
-            self._announce()
+            if self._connected:
+                self._announce(self._client)
         self._publish_if_due()
 
     def status(self, status: RuntimeStatus) -> None:
@@ -131,11 +132,11 @@ class MqttOutput:
         least = SHORTEST_INTERVAL_S if key != self._published_key else self._settings.publish_interval_s
         if since >= least:
             self._published_key = key
-            self._publish_state()
+            self._publish_state(self._client)
 
-    def _publish_state(self) -> None:
+    def _publish_state(self, client: Any) -> None:
         self._published_at = time.monotonic()
-        self._client.publish(state_topic(self._settings), msgspec.json.encode(self._state()), qos=0, retain=True)
+        client.publish(state_topic(self._settings), msgspec.json.encode(self._state()), qos=0, retain=True)
 
     def _state(self) -> dict[str, Any]:
         face, status = self._face, self._status
@@ -152,10 +153,10 @@ class MqttOutput:
             "model": status.model if status else "",
         }
 
-    def _announce(self) -> None:
-        if self._connected and self._settings.discovery:
+    def _announce(self, client: Any) -> None:
+        if self._settings.discovery:
             for topic, payload in discovery(self._settings, self._labels).items():
-                self._client.publish(topic, msgspec.json.encode(payload), qos=1, retain=True)
+                client.publish(topic, msgspec.json.encode(payload), qos=1, retain=True)
 
     def _on_connect(self, client: Any, userdata: object, flags: object, code: Any, *rest: object) -> None:  # noqa: ARG002
         """Greet the broker; called in paho's thread at every connection. ``code``: int in paho 1, ReasonCode in 2."""
@@ -167,8 +168,8 @@ class MqttOutput:
         self._complaint = ""
         client.publish(availability_topic(self._settings), "online", qos=1, retain=True)
         self._connected = True
-        self._announce()
-        self._publish_state()
+        self._announce(client)
+        self._publish_state(client)
 
     def _on_connect_fail(self, client: Any, userdata: object) -> None:  # noqa: ARG002
         # paho calls this while it handles the exception, and does not pass it on.
