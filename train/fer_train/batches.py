@@ -8,11 +8,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract.preprocess import InputSpec, UInt8Array, image_input
+from fer_edge.contract.preprocess import InputSpec, UInt8Array, batch_input, image_input
 from fer_train.augment import Augmentation, augment
 
 
-class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
+class TrainingBatches(keras.utils.PyDataset):
     """One epoch of shuffled, augmented batches.
 
     Order and augmentation are functions of (seed, epoch, position) alone, so an epoch that is run again after a crash
@@ -47,18 +47,13 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         return pixels.astype(np.float32), self._targets[rows]
 
 
-def inputs_of(images: UInt8Array, spec: InputSpec) -> UInt8Array:
-    """Preprocess (N, H, W) uint8 face crops to (N, height, width, channels) uint8, unchanged by chance."""
-    return np.stack([image_input(image, spec) for image in images])
-
-
 def predict(model: keras.Model, images: UInt8Array, spec: InputSpec, batch_size: int = 256) -> NDArray[np.float32]:
     """Return the model's outputs (N, classes) float32 for (N, H, W) uint8 face crops."""
     outputs = [
         np.asarray(
             keras.ops.convert_to_numpy(
                 model.predict_on_batch(
-                    inputs_of(images[i * batch_size : (i + 1) * batch_size], spec).astype(np.float32)
+                    batch_input(images[i * batch_size : (i + 1) * batch_size], spec).astype(np.float32)
                 )
             ),
             np.float32,

@@ -23,13 +23,13 @@ from fer_train.models import build
 from fer_train.recipe import Recipe
 
 AVERAGE_EVERY_STEPS = 10
-"""The moving average is updated every tenth step with the tenth power of its decay: the same horizon, a tenth the cost."""
+"""The average is updated every tenth step with the tenth power of its decay: the same horizon, a tenth of the cost."""
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with (steps done in the epoch, steps in the epoch, running loss and accuracy)."""
 
 
-class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]
+class WeightAverage(keras.callbacks.Callback):
     """Exponential moving average of all weights, batch normalization's statistics included.
 
     Polyak and Juditsky 1992, "Acceleration of Stochastic Approximation by Averaging", in the exponential form. Keras'

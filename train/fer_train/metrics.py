@@ -118,4 +118,4 @@ def best_temperature(logits: NDArray[np.float32], truth: Labels) -> float:
 
 
 def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.where(whole > 0, part / np.maximum(whole, 1), 0.0)
+    return np.asarray(np.where(whole > 0, part / np.maximum(whole, 1), 0.0), np.float64)

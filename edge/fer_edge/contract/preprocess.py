@@ -110,6 +110,18 @@ def image_input(image: UInt8Array, spec: InputSpec) -> UInt8Array:
     return np.repeat(grey[:, :, None], spec.channels, axis=2)
 
 
+def batch_input(images: UInt8Array, spec: InputSpec) -> UInt8Array:
+    """Apply :func:`image_input` to each of (n, H, W[, C]) uint8 face crops.
+
+    Returns:
+        (n, height, width, channels) uint8, a new array.
+    """
+    batch = np.empty((len(images), *spec.shape), np.uint8)
+    for row, image in zip(batch, images, strict=True):
+        row[:] = image_input(image, spec)
+    return batch
+
+
 def face_input(image: UInt8Array, box: Box, spec: InputSpec) -> UInt8Array:
     """Turn a detected face into a network's input: grey, square crop with margin, INTER_AREA resize.
 

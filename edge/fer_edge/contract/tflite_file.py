@@ -1,9 +1,9 @@
 """Reading and checking the card of a .tflite file without loading the model.
 
-A .tflite file is a FlatBuffer (https://flatbuffers.dev/internals) of the table ``Model`` in TensorFlow's ``schema.fbs``.
-Its field ``metadata`` lists (name, buffer index) pairs and its field ``buffers`` the bytes; the card is one of them. The
-file is untrusted: each offset is checked against the file's length before it is followed, nothing is copied but the
-card, and nothing else is interpreted.
+A .tflite file is a FlatBuffer (https://flatbuffers.dev/internals) of the table ``Model`` in TensorFlow's
+``schema.fbs``. Its field ``metadata`` lists (name, buffer index) pairs and its field ``buffers`` the bytes; the card is
+one of them. The file is untrusted: each offset is checked against the file's length before it is followed, nothing is
+copied but the card, and nothing else is interpreted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _METADATA_NAME, _METADATA_BUFFER = 0, 1  # table Metadata
 _BUFFER_DATA = 0  # table Buffer
 
 
-class _Damaged(Exception):
+class _DamagedError(Exception):
     """An offset leads outside the file, or a structure has an impossible size."""
 
 
@@ -110,9 +110,9 @@ def find_metadata(data: bytes, name: str, where: str) -> Span | None:
                 continue
             index = metadata.u32(_METADATA_BUFFER)
             if index >= len(buffers):
-                raise _Damaged
+                raise _DamagedError
             return _Table(data, buffers[index]).byte_vector(_BUFFER_DATA)
-    except _Damaged as error:
+    except _DamagedError as error:
         raise ModelError(f"{where}: a damaged TFLite file (an offset leads outside it); get it anew") from error
     return None
 
@@ -165,7 +165,7 @@ class _Table:
         start = at + _u32(self._data, at)
         size = _u32(self._data, start)
         if start + 4 + size > len(self._data):
-            raise _Damaged
+            raise _DamagedError
         return Span(start + 4, size)
 
     def string(self, number: int) -> bytes:
@@ -181,7 +181,7 @@ class _Table:
         start = at + _u32(self._data, at)
         count = _u32(self._data, start)
         if count > MAX_ENTRIES or start + 4 + 4 * count > len(self._data):
-            raise _Damaged
+            raise _DamagedError
         slots = range(start + 4, start + 4 + 4 * count, 4)
         return [slot + _u32(self._data, slot) for slot in slots]
 
@@ -193,5 +193,5 @@ def _u32(data: bytes, position: int) -> int:
 
 def _unpack(form: str, data: bytes, position: int) -> tuple[int, ...]:
     if position < 0 or position + struct.calcsize(form) > len(data):
-        raise _Damaged
+        raise _DamagedError
     return struct.unpack_from(form, data, position)

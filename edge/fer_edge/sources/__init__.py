@@ -37,6 +37,10 @@ def open_source(spec: str, settings: SourceSettings | None = None) -> Source:
             from fer_edge.sources.auto import AutoSource
 
             return AutoSource(settings)
+        case "demo":
+            from fer_edge.sources.scene import DemoScene
+
+            return DemoScene(settings)
         case "picamera2":
             from fer_edge.sources.picamera2 import Picamera2Source
 

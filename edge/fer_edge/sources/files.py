@@ -10,7 +10,9 @@ from threading import Event
 
 from fer_edge.errors import SourceError
 
-SOURCE_GRAMMAR = "auto, picamera2[:N], a camera's number, v4l2:DEVICE, rtsp://..., http://..., or a file or folder"
+SOURCE_GRAMMAR = (
+    "auto, picamera2[:N], a camera's number, v4l2:DEVICE, rtsp://..., http://..., demo, or a file or folder"
+)
 """What a source may be called, for messages."""
 
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from fer_edge.errors import UsageError
 from fer_edge.sources.files import SOURCE_GRAMMAR
 
-Kind: TypeAlias = Literal["auto", "picamera2", "v4l2", "network", "file", "image", "folder"]
+Kind: TypeAlias = Literal["auto", "demo", "picamera2", "v4l2", "network", "file", "image", "folder"]
 
 NETWORK_SCHEMES = frozenset({"http", "https", "rtsp", "rtsps"})
 
@@ -21,7 +21,7 @@ class SourceSpec:
 
     kind: Kind
     target: str
-    """picamera2: camera number. v4l2: device path. network: address. file, image, folder: path. auto: empty."""
+    """picamera2: camera number. v4l2: device path. network: address. file, image, folder: path. auto, demo: empty."""
 
 
 def parse_source(spec: str) -> SourceSpec:
@@ -35,6 +35,7 @@ def parse_source(spec: str) -> SourceSpec:
     ``rtsp://...``, ``http://...``            a stream (also ``rtsps://`` and ``https://``)
     ``image:PATH``, ``folder:PATH``           one picture; the pictures of a folder
     ``file:PATH`` or just a path              by what is there: folder, picture or video
+    ``demo``                                  a scene that needs no camera (see :mod:`fer_edge.sources.scene`)
     ========================================  ==================================================
 
     Raises:
@@ -46,6 +47,8 @@ def parse_source(spec: str) -> SourceSpec:
         raise UsageError(f"the source {spec!r} names nothing; a source is {SOURCE_GRAMMAR}")
     if text == "auto":
         return SourceSpec("auto", "")
+    if text == "demo":
+        return SourceSpec("demo", "")
     if text.isdecimal() or text.startswith("/dev/"):
         return SourceSpec("v4l2", _device(text))
     if rest.startswith("//"):

@@ -1,0 +1,53 @@
+"""``fer-edge convert``: quantize a trained model to a self-describing TFLite file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+NAME = "convert"
+HELP = "quantize a trained model to TFLite (needs the train extra)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``fer-edge convert``."""
+    parser.add_argument("model", metavar="MODEL.keras", type=Path, help="model saved by `fer-edge train`")
+    parser.add_argument("--data", metavar="FER2013", type=Path, required=True, help="CSV, folder tree, zip or npz")
+    parser.add_argument("--recipe", default="int8", help="int8 (default), dynamic_wi8, float16 or float32")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for NAME.RECIPE.tflite")
+    parser.add_argument("--name", help="name in the card and of the file (default: the network's)")
+    parser.add_argument("--version", default="1", help="version of the model in its card (default: 1)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    parser.add_argument("--force", action="store_true", help="write the file though a gate fails; its card says so")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert and print where the file is."""
+    from fer_edge.errors import MissingExtraError, ModelError
+
+    if not args.model.is_file():
+        raise ModelError(f"{args.model}: there is no such file; name the model.keras of a finished training run")
+    # Only TensorFlow converts; a model trained on another backend loads on it.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401, ICN001
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("convert", "train", error.name or "tensorflow") from error
+    from fer_convert.convert import convert
+    from fer_convert.recipes import find_recipe
+
+    result = convert(
+        args.model,
+        args.data,
+        find_recipe(args.recipe),
+        args.out,
+        name=args.name,
+        version=args.version,
+        overwrite=args.overwrite,
+        force=args.force,
+    )
+    print(result.path)
+    return 0

@@ -1,0 +1,103 @@
+"""From a Keras model to the bytes of a TFLite file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_convert.embed import is_per_channel, tensor_types
+from fer_convert.recipes import ConversionRecipe
+from fer_edge.contract.preprocess import UInt8Array
+from fer_edge.errors import FerEdgeError, ModelError
+
+
+def load_keras(path: Path) -> Any:
+    """Load a ``.keras`` file, whatever backend saved it, on TensorFlow, which conversion needs.
+
+    Raises:
+        ModelError: if it cannot be read.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise FerEdgeError("conversion needs Keras on TensorFlow: unset KERAS_BACKEND, or set it to tensorflow")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path}: not a readable .keras model ({reason}); train it with `fer-edge train`") from error
+
+
+def to_tflite(model: Any, recipe: ConversionRecipe, calibration: UInt8Array | None) -> bytes:
+    """Convert a Keras model by a recipe.
+
+    Args:
+        model: Keras model on the TensorFlow backend, (N, height, width, channels) pixels -> (N, labels) probabilities.
+        recipe: how.
+        calibration: (n, height, width, channels) uint8 for a recipe that is calibrated.
+
+    Returns:
+        The file, without a card. Its batch is fixed at one, which lets the delegate plan its memory once.
+
+    Raises:
+        ModelError: if a tensor has a type that the recipe forbids, or kernels are not quantized by channel.
+    """
+    import keras
+    import tensorflow as tf
+
+    pixels = keras.Input(batch_shape=(1, *model.input_shape[1:]), name="pixels")
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(pixels, model(pixels), name=model.name))
+    if recipe.quantized_weights:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if recipe.float16:
+        converter.target_spec.supported_types = [tf.float16]
+    if recipe.calibrated:
+        if calibration is None:
+            raise FerEdgeError(f"the recipe {recipe.name} needs calibration images: give --data FER2013")
+        converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    with _native_noise_to_nowhere():
+        data: bytes = converter.convert()
+    _check(data, recipe)
+    return data
+
+
+def _check(data: bytes, recipe: ConversionRecipe) -> None:
+    if recipe.allowed_types is not None:
+        found = tensor_types(data)
+        stray = {name: count for name, count in found.items() if name not in recipe.allowed_types}
+        if stray:
+            raise ModelError(
+                f"recipe {recipe.name}: the converted graph keeps tensors of a forbidden type: {stray}; "
+                "a layer of this network has no integer kernel"
+            )
+    if recipe.calibrated and not is_per_channel(data):
+        raise ModelError(f"recipe {recipe.name}: a convolution kernel has one scale for all its channels")
+
+
+@contextlib.contextmanager
+def _native_noise_to_nowhere() -> Iterator[None]:
+    """Keep the converter's log lines off stdout and stderr; they come back if it fails."""
+    sys.stderr.flush()
+    keep = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                yield
+        except BaseException:
+            os.dup2(keep, 2)
+            log.seek(0)
+            sys.stderr.write(log.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(keep, 2)
+            os.close(keep)
