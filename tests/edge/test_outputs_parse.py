@@ -29,6 +29,8 @@ from tests.edge.sample_observations import observation
         ("metrics:9100", "metrics:127.0.0.1:9100"),
         ("metrics:0.0.0.0:9100", "metrics:0.0.0.0:9100"),
         ("metrics:[::1]:9100", "metrics:[::1]:9100"),
+        ("web", "web:127.0.0.1:8787"),
+        ("web:8788", "web:127.0.0.1:8788"),
         ("window", "window"),
         ("video:faces.MP4", "video:faces.MP4"),
     ],

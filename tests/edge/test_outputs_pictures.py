@@ -145,3 +145,11 @@ def test_a_window_that_cannot_be_opened_says_why_in_one_line(monkeypatch: pytest
     with pytest.raises(OutputError, match=r"^window: .*; use  --output web  and a browser$"):
         output.open()
     output.close()
+
+
+@pytest.mark.skipif("GUI:                           NONE" in cv2.getBuildInformation(), reason="OpenCV without windows")
+def test_a_screen_that_does_not_answer_does_not_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", ":7777")
+    with pytest.raises(OutputError, match="window: the screen :7777 does not take one"):
+        WindowOutput().open()

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fer_edge.errors import ConfigError, UsageError
 from fer_edge.outputs.base import Output, OutputClosed, record
@@ -30,6 +29,9 @@ from fer_edge.outputs.settings import (
     VideoSettings,
     WebSettings,
 )
+
+if TYPE_CHECKING:
+    from fer_edge.control import RuntimeControl
 
 __all__ = [
     "OUTPUTS",
@@ -51,18 +53,35 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class _Wish:
+    """What an output is built from."""
+
+    argument: str
+    """What stands after the colon; "" for nothing."""
+    settings: OutputSettings
+    control: RuntimeControl | None
+    recording: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OutputKind:
     """One entry of the registry."""
 
     grammar: str
     """How it is named: ``csv:PATH``."""
-    build: Callable[[str, OutputSettings], Output]
-    """From what stands after the colon, "" for nothing, to the output; imports what it needs."""
+    build: Callable[[_Wish], Output]
+    """Imports what it needs."""
     tells_of_faces: bool = True
     """Whether single faces can be followed in it; refused if only counts are wanted."""
 
 
-def parse_output(spec: str, settings: OutputSettings | None = None) -> Output:
+def parse_output(
+    spec: str,
+    settings: OutputSettings | None = None,
+    *,
+    control: RuntimeControl | None = None,
+    recording: bool = False,
+) -> Output:
     """Build the output that ``spec`` names; nothing is opened yet.
 
     ========================  =====================================================================
@@ -80,6 +99,8 @@ def parse_output(spec: str, settings: OutputSettings | None = None) -> Output:
     Args:
         spec: as above; what it says goes before ``settings``.
         settings: those of all outputs.
+        control: what the dashboard's pause button controls; None: it has none.
+        recording: whether another output of the run stores pictures; the dashboard then says so.
 
     Raises:
         UsageError: if ``spec`` is not in the grammar, or names an output that tells of single faces although
@@ -95,7 +116,7 @@ def parse_output(spec: str, settings: OutputSettings | None = None) -> Output:
         allowed = ", ".join(name for name, other in OUTPUTS.items() if not other.tells_of_faces)
         raise UsageError(f"the output {spec!r} tells of single faces, and only counts are wanted; choose of {allowed}")
     try:
-        return kind.build(argument, settings)
+        return kind.build(_Wish(argument, settings, control, recording))
     except ConfigError as error:
         raise UsageError(f"the output {spec!r}: {error}") from error
 
@@ -141,61 +162,62 @@ def _files(settings: OutputSettings) -> LogSettings:
     return dataclasses.replace(settings.log, max_bytes=0) if settings.finite else settings.log
 
 
-def _jsonl(argument: str, settings: OutputSettings) -> Output:
+def _jsonl(wish: _Wish) -> Output:
     from fer_edge.outputs.jsonl import JsonlOutput
 
-    return JsonlOutput(_path_or_stdout(argument), _files(settings))
+    return JsonlOutput(_path_or_stdout(wish.argument), _files(wish.settings))
 
 
-def _csv(argument: str, settings: OutputSettings) -> Output:
+def _csv(wish: _Wish) -> Output:
     from fer_edge.outputs.csv_file import CsvOutput
 
-    return CsvOutput(_path("csv", argument), settings.labels, _files(settings))
+    return CsvOutput(_path("csv", wish.argument), wish.settings.labels, _files(wish.settings))
 
 
-def _aggregate(argument: str, settings: OutputSettings) -> Output:
+def _aggregate(wish: _Wish) -> Output:
     from fer_edge.outputs.aggregate import AggregateOutput
 
-    return AggregateOutput(_path_or_stdout(argument), settings.aggregate, _files(settings))
+    return AggregateOutput(_path_or_stdout(wish.argument), wish.settings.aggregate, _files(wish.settings))
 
 
-def _mqtt(argument: str, settings: OutputSettings) -> Output:
+def _mqtt(wish: _Wish) -> Output:
     from fer_edge.outputs.mqtt import MqttOutput
 
-    if "@" in argument or argument.startswith("//"):
+    if "@" in wish.argument or wish.argument.startswith("//"):
         raise UsageError(
             "the output mqtt takes a host and a port only; name user and password in the configuration, "
             "where other processes do not see them"
         )
-    host, colon, _ = argument.partition(":")
-    named = {"host": host} if host and not colon else _address("mqtt", argument)
-    return MqttOutput(dataclasses.replace(settings.mqtt, **named), settings.labels)
+    host, colon, _ = wish.argument.partition(":")
+    named = {"host": host} if host and not colon else _address("mqtt", wish.argument)
+    return MqttOutput(dataclasses.replace(wish.settings.mqtt, **named), wish.settings.labels)
 
 
-def _metrics(argument: str, settings: OutputSettings) -> Output:
+def _metrics(wish: _Wish) -> Output:
     from fer_edge.outputs.metrics import MetricsOutput
 
-    return MetricsOutput(dataclasses.replace(settings.metrics, **_address("metrics", argument)))
+    return MetricsOutput(dataclasses.replace(wish.settings.metrics, **_address("metrics", wish.argument)))
 
 
-def _web(argument: str, settings: OutputSettings) -> Output:
-    web = importlib.import_module("fer_edge.outputs.web")
-    output: Output = web.WebOutput(dataclasses.replace(settings.web, **_address("web", argument)))
-    return output
+def _web(wish: _Wish) -> Output:
+    from fer_edge.outputs.web import WebOutput
+
+    web = dataclasses.replace(wish.settings.web, **_address("web", wish.argument))
+    return WebOutput(web, wish.control, recording=wish.recording)
 
 
-def _window(argument: str, settings: OutputSettings) -> Output:  # noqa: ARG001
+def _window(wish: _Wish) -> Output:
     from fer_edge.outputs.window import WindowOutput
 
-    if argument:
+    if wish.argument:
         raise UsageError("the output window takes nothing after its name")
     return WindowOutput()
 
 
-def _video(argument: str, settings: OutputSettings) -> Output:
+def _video(wish: _Wish) -> Output:
     from fer_edge.outputs.video_file import VideoOutput
 
-    return VideoOutput(_path("video", argument), settings.video)
+    return VideoOutput(_path("video", wish.argument), wish.settings.video)
 
 
 OUTPUTS: Final[dict[str, OutputKind]] = {

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 
 import cv2
 
+from fer_edge.child import run_limited
 from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.errors import OutputError
 from fer_edge.frames import Observation
@@ -17,6 +19,7 @@ from fer_edge.status import RuntimeStatus
 TITLE = "fer-edge: expressions are being analysed (q quits)"
 QUIT_KEYS = frozenset({ord("q"), 27})
 """q and Esc."""
+TRIAL_LIMIT_S = 10.0
 
 
 class WindowOutput:
@@ -36,11 +39,14 @@ class WindowOutput:
             raise OutputError(
                 "window: this OpenCV (opencv-python-headless?) cannot open one; use  --output web  and a browser"
             )
-        # Without a screen Qt ends the whole process rather than fail, so ask first.
+        # Without a screen Qt ends the whole process rather than fail, so ask first, and then let another process try.
         if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise OutputError(
                 "window: no screen (DISPLAY and WAYLAND_DISPLAY are not set); use  --output web  and a browser"
             )
+        if not _a_window_opens():
+            screen = os.environ.get("WAYLAND_DISPLAY") or os.environ["DISPLAY"]
+            raise OutputError(f"window: the screen {screen} does not take one; use  --output web  and a browser")
         try:
             cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
         except cv2.error as error:
@@ -68,6 +74,12 @@ class WindowOutput:
         """Close the window."""
         if _has_gui():
             cv2.destroyAllWindows()
+
+
+def _a_window_opens() -> bool:
+    trial = [sys.executable, "-c", "import cv2; cv2.namedWindow('fer-edge'); cv2.destroyAllWindows()"]
+    done = run_limited(trial, TRIAL_LIMIT_S, {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    return done is not None and done.status == 0
 
 
 def _has_gui() -> bool:
