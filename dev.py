@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Set up and run fer-edge from a checkout; needs only Python >= 3.11 with venv and pip.
 
-    python3 dev.py demo       install into .venv, then recognise expressions in the bundled scene
-    python3 dev.py test       install with all that the tests need, then run them (extra arguments go to pytest)
-    python3 dev.py lint       ruff and mypy --strict
-    python3 dev.py backends   the training tests on PyTorch and JAX as well as on TensorFlow
+python3 dev.py demo       install into .venv, then recognise expressions in the bundled scene
+python3 dev.py test       install with all that the tests need, then run them (extra arguments go to pytest)
+python3 dev.py lint       ruff and mypy --strict
+python3 dev.py backends   the training tests on PyTorch and JAX as well as on TensorFlow
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TORCH = "torch==2.13.0"
 
 def main(arguments: Sequence[str]) -> int:
     """Run the task that ``arguments`` name and return its exit code."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file is what tells people so
         print(f"fer-edge needs Python 3.11 or newer; this is {sys.version.split()[0]}", file=sys.stderr)
         return 2
     tasks: dict[str, Callable[[Sequence[str]], int]] = {"demo": demo, "test": test, "lint": lint, "backends": backends}

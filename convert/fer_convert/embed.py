@@ -25,13 +25,8 @@ def embed_card(data: bytes, card: ModelCard) -> bytes:
         card: the card; its checksum is ignored.
     """
     model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
-    model.metadata = [entry for entry in model.metadata or [] if entry.name not in (CARD_NAME, CARD_NAME.encode())]
-    buffer: Any = schema.BufferT()
+    buffer = _card_buffer(model)
     buffer.data = np.frombuffer(encode_card(msgspec.structs.replace(card, checksum=NO_CHECKSUM)), np.uint8)
-    model.buffers.append(buffer)
-    entry: Any = schema.MetadataT()
-    entry.name, entry.buffer = CARD_NAME, len(model.buffers) - 1
-    model.metadata.append(entry)
     builder = flatbuffers.Builder(len(data) + len(buffer.data) + 4096)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     packed = bytearray(builder.Output())
@@ -41,6 +36,20 @@ def embed_card(data: bytes, card: ModelCard) -> bytes:
     checksum = checksum_of(bytes(packed), span, NO_CHECKSUM)
     packed[at : at + len(checksum)] = checksum.encode()
     return bytes(packed)
+
+
+def _card_buffer(model: Any) -> Any:
+    """Return the buffer of the model's card, made if there is none yet."""
+    model.metadata = model.metadata or []
+    for entry in model.metadata:
+        if entry.name in (CARD_NAME, CARD_NAME.encode()):
+            return model.buffers[entry.buffer]
+    buffer: Any = schema.BufferT()
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = CARD_NAME, len(model.buffers) - 1
+    model.metadata.append(entry)
+    return buffer
 
 
 def tensor_types(data: bytes) -> Counter[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +62,7 @@ class RunState:
             DataError: if the file is damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 meta = json.loads(bytes(stored["meta"]))
                 groups = {g: [stored[k] for k in sorted(stored.files) if k.startswith(g)] for g in _GROUPS}
                 return cls(
@@ -71,7 +72,7 @@ class RunState:
                     history=meta["history"],
                     **groups,
                 )
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: damaged checkpoint ({error}); delete it to start this run anew") from error
 
 

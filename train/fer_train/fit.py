@@ -56,6 +56,25 @@ class WeightAverage(keras.callbacks.Callback):
             self._progress(batch + 1, self.params["steps"], dict(logs or {}))
 
 
+class EpochSeed(keras.callbacks.Callback):
+    """Makes all chance in an epoch a function of (seed, epoch), so that a resumed run is the same run.
+
+    Done when the training begins, not before: the first ``fit`` of a process traces the model, which draws numbers.
+    """
+
+    def __init__(self, seed: int, epoch: int) -> None:
+        super().__init__()
+        self._seed, self._epoch = seed, epoch
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Seed the backend's generator and those of the layers."""
+        del logs
+        keras.utils.set_random_seed(self._seed + 1 + self._epoch)
+        for layer in self.model.layers:
+            if getattr(layer, "seed_generator", None) is not None:
+                layer.seed_generator.state.assign(np.array([self._seed, self._epoch], "uint32"))
+
+
 def fit(
     recipe: Recipe,
     data: Fer2013,
@@ -173,16 +192,13 @@ def _one_epoch(
 ) -> None:
     """Train one epoch and bring ``state`` up to date."""
     started = time.monotonic()
-    # An epoch must not depend on how many epochs this process has run before it, or a resumed run would differ.
-    keras.utils.set_random_seed(recipe.seed + 1 + state.epoch)
-    for layer in model.layers:
-        if getattr(layer, "seed_generator", None) is not None:
-            layer.seed_generator.state.assign(np.array([recipe.seed, state.epoch], "uint32"))
     batches = TrainingBatches(
         training.pixels, targets, recipe.input, recipe.augmentation, recipe.batch_size, recipe.seed, state.epoch
     )
     averager = WeightAverage(state.average, recipe.average_decay, state.epoch * len(batches), progress)
-    logs = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[averager]).history
+    logs = model.fit(
+        batches, epochs=1, verbose=0, shuffle=False, callbacks=[EpochSeed(recipe.seed, state.epoch), averager]
+    ).history
     state.weights = weights_of(model)
     state.optimizer = [np.array(keras.ops.convert_to_numpy(v.value)) for v in model.optimizer.variables]
     _assign(model, state.average)
