@@ -62,7 +62,8 @@ def to_tflite(model: Any, recipe: ConversionRecipe, calibration: UInt8Array | No
     if recipe.calibrated:
         if calibration is None:
             raise FerEdgeError(f"the recipe {recipe.name} needs calibration images: give --data FER2013")
-        converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in calibration)
+        samples = np.concatenate([calibration, _with_full_range(calibration[:1])])
+        converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
     with _native_noise_to_nowhere(), warnings.catch_warnings():
@@ -71,6 +72,17 @@ def to_tflite(model: Any, recipe: ConversionRecipe, calibration: UInt8Array | No
         data: bytes = converter.convert()
     _check(data, recipe)
     return data
+
+
+def _with_full_range(images: UInt8Array) -> UInt8Array:
+    """Return a copy with a black and a white corner pixel in each (n, height, width, channels) image.
+
+    The input's range is then that of a pixel, whatever the calibration images hold: scale 1, zero point -128, and
+    quantizing a pixel loses nothing.
+    """
+    full = images.copy()
+    full[:, 0, 0], full[:, -1, -1] = 0, 255
+    return full
 
 
 def _check(data: bytes, recipe: ConversionRecipe) -> None:
