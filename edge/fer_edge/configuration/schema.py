@@ -144,8 +144,7 @@ class DetectionSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Meta(
             ge=0.5,
             le=10_000,
-            description="Milliseconds that detection may take in a frame, on average. How often and how finely the "
-            "whole picture is searched adapts to it.",
+            description="Milliseconds that detection may take in a frame. How often and how finely it searches adapts.",
         ),
     ] = 12.0
     min_face_px: Annotated[
@@ -154,7 +153,11 @@ class DetectionSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = 30
     working_width: Annotated[
         int,
-        Meta(ge=64, le=4096, description="Width in pixels to which a frame is reduced before all of it is searched."),
+        Meta(
+            ge=64,
+            le=4096,
+            description="Width in pixels to which a frame is reduced before all of it is searched, at most.",
+        ),
     ] = 480
     full_scan_every: Annotated[
         int,
@@ -172,6 +175,18 @@ class DetectionSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         float,
         Meta(ge=0, le=3600, description="Seconds for which a lost face keeps its id, should it come back."),
     ] = 1.0
+    follow: Annotated[
+        bool,
+        Meta(description="Search near the faces that are known. Without it every face comes from a full search."),
+    ] = True
+    changes_only: Annotated[
+        bool,
+        Meta(description="Search only what changed since it was searched last, and all of it now and then."),
+    ] = True
+    still_frames: Annotated[
+        int,
+        Meta(ge=0, le=10_000, description="Frames for which a face on which nothing moves is kept without a search."),
+    ] = 5
 
 
 class SmoothingSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
