@@ -67,6 +67,8 @@ def refusals(config: Config) -> Iterator[tuple[str, str]]:
             parse_output(spec, settings)
         except FerEdgeError as error:
             yield "outputs.enabled", str(error)
+        except ImportError as error:
+            yield "outputs.enabled", f"the output {spec!r} needs {error.name}, which is not installed; drop one"
 
 
 def is_loopback(host: str) -> bool:
