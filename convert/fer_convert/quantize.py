@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import numpy as np
 
 from fer_convert.embed import is_per_channel, tensor_types
 from fer_convert.recipes import ConversionRecipe
+from fer_edge.contract.native_log import native_messages
 from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.errors import FerEdgeError, ModelError
 
@@ -66,7 +64,7 @@ def to_tflite(model: Any, recipe: ConversionRecipe, calibration: UInt8Array | No
         converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
-    with _native_noise_to_nowhere(), warnings.catch_warnings():
+    with native_messages(_is_anything), contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         # TensorFlow 2.21 asks for statistics of the old quantizer, which the new one takes from the calibration.
         warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected", UserWarning)
         data: bytes = converter.convert()
@@ -85,6 +83,11 @@ def _with_full_range(images: UInt8Array) -> UInt8Array:
     return full
 
 
+def _is_anything(line: str) -> bool:
+    """What the converter prints is kept back whole: its errors come as exceptions."""
+    return bool(line)
+
+
 def _check(data: bytes, recipe: ConversionRecipe) -> None:
     if recipe.allowed_types is not None:
         found = tensor_types(data)
@@ -96,23 +99,3 @@ def _check(data: bytes, recipe: ConversionRecipe) -> None:
             )
     if recipe.calibrated and not is_per_channel(data):
         raise ModelError(f"recipe {recipe.name}: a convolution kernel has one scale for all its channels")
-
-
-@contextlib.contextmanager
-def _native_noise_to_nowhere() -> Iterator[None]:
-    """Keep the converter's log lines off stdout and stderr; they come back if it fails."""
-    sys.stderr.flush()
-    keep = os.dup(2)
-    with tempfile.TemporaryFile() as log:
-        os.dup2(log.fileno(), 2)
-        try:
-            with contextlib.redirect_stdout(sys.stderr):
-                yield
-        except BaseException:
-            os.dup2(keep, 2)
-            log.seek(0)
-            sys.stderr.write(log.read().decode(errors="replace"))
-            raise
-        finally:
-            os.dup2(keep, 2)
-            os.close(keep)

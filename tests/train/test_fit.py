@@ -124,7 +124,18 @@ def test_kill_minus_nine_in_the_middle_of_an_epoch(synthetic: SyntheticFer2013, 
     """The command itself: killed hard once its first checkpoint is there, then run again to the end."""
     data = synthetic.write_npz(tmp_path / "fer2013.npz")
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "fer_edge", "train", "--recipe", TINY_FILE, "--data", data, "--out", out]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "fer_edge",
+        "train",
+        "--recipe",
+        TINY_FILE,
+        "--data",
+        data,
+        "--out",
+        out,
+    ]
     # Many more epochs than it can finish before it is killed.
     process = subprocess.Popen(
         [*command, "--epochs", "400"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_environment(tmp_path)
@@ -151,7 +162,18 @@ def test_kill_minus_nine_in_the_middle_of_an_epoch(synthetic: SyntheticFer2013, 
 
 def test_the_command_leaves_all_that_is_promised(synthetic: SyntheticFer2013, tmp_path: Path) -> None:
     data, out = synthetic.write_npz(tmp_path / "fer2013.npz"), tmp_path / "run"
-    command = [sys.executable, "-m", "fer_edge", "train", "--recipe", TINY_FILE, "--data", data, "--out", out]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "fer_edge",
+        "train",
+        "--recipe",
+        TINY_FILE,
+        "--data",
+        data,
+        "--out",
+        out,
+    ]
     first = subprocess.run(
         [*command, "--epochs", "2"], capture_output=True, text=True, check=False, env=_environment(tmp_path)
     )

@@ -94,7 +94,7 @@ def softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> Probabilit
     """Softmax of (n, classes) logits over ``temperature``."""
     scaled = logits.astype(np.float64) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
 
 def best_temperature(logits: NDArray[np.float32], truth: Labels) -> float:

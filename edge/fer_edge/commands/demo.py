@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
         0, or 1 if no face was found, which would mean that the installation does not work.
     """
     import json
+    import logging
     import time
     from collections import Counter
 
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     from fer_edge.sources.base import SourceSettings
     from fer_edge.sources.scene import FPS, DemoScene
 
+    # The video output warns that people are being recorded; the one in this scene is a portrait of our own.
+    logging.getLogger("fer_edge.outputs.video_file").setLevel(logging.ERROR)
     pipeline = build_pipeline(find_model(args.model))
     source = DemoScene(SourceSettings(realtime=args.realtime))
     video = args.out / "annotated.mp4"

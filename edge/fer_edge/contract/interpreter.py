@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.contract.card import ModelCard, TensorCard
+from fer_edge.contract.native_log import native_messages
 from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.contract.tflite_file import ModelFile, read_model_file
 from fer_edge.errors import FerEdgeError, ModelError
@@ -124,8 +125,10 @@ def bare_interpreter(data: bytes, threads: int = 1, runtime: Runtime | None = No
     Raises:
         ValueError, RuntimeError: if the runtime refuses the file.
     """
-    interpreter = (runtime or find_runtime()).interpreter(model_content=data, num_threads=threads)
-    interpreter.allocate_tensors()
+    make = (runtime or find_runtime()).interpreter
+    with native_messages(_is_announcement):
+        interpreter = make(model_content=data, num_threads=threads)
+        interpreter.allocate_tensors()
     return interpreter
 
 
@@ -162,6 +165,11 @@ def dequantize(stored: NDArray[Any], tensor: TensorCard) -> NDArray[np.float32]:
     if tensor.dtype == "float32":
         return stored.astype(np.float32)
     return np.float32(tensor.scale) * (stored.astype(np.float32) - tensor.zero_point)
+
+
+def _is_announcement(line: str) -> bool:
+    """The runtime announces its CPU delegate on stderr for each model."""
+    return line.startswith("INFO: Created TensorFlow Lite")
 
 
 def _check_tensors(file: ModelFile, found_input: TensorCard, found_output: TensorCard) -> None:

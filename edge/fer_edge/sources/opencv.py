@@ -7,12 +7,12 @@ noise is switched off here; ``OPENCV_LOG_LEVEL`` or ``OPENCV_FFMPEG_LOGLEVEL`` i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+from fer_edge.contract.native_log import native_messages
 from fer_edge.contract.preprocess import UInt8Array
 
 _WRAPPER_NOISE = ("imdecode_(", "imread_(")
@@ -75,11 +75,13 @@ def decode_image(data: bytes) -> tuple[UInt8Array | None, str]:
     if data.startswith(b"\xff\xd8") and not _jpeg_is_whole(data):
         # OpenCV 4.6 makes the missing part up and calls it a success.
         return None, "it ends too early"
-    with _codec_messages() as messages:
+    # libpng and libjpeg write to file descriptor 2 itself, where OpenCV's log level does not reach.
+    with native_messages(_is_codec_noise) as noise:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error as error:  # such as a picture beyond OpenCV's pixel limit
             return None, (error.err or "").strip()
+    messages = [line for line in noise if line.startswith(_CODEC_NOISE)]
     complaint = messages[-1] if messages else ""
     return (None if image is None else np.asarray(image, np.uint8)), complaint
 
@@ -102,26 +104,5 @@ def _jpeg_is_whole(data: bytes) -> bool:
     return False
 
 
-@contextmanager
-def _codec_messages() -> Iterator[list[str]]:
-    """Catch what libpng and libjpeg print while the block runs; what others print meanwhile is passed on.
-
-    They write to file descriptor 2 itself, where neither ``sys.stderr`` nor OpenCV's log level reaches.
-    """
-    messages: list[str] = []
-    caught = os.memfd_create("codec-messages")
-    stderr = os.dup(2)
-    os.dup2(caught, 2)
-    try:
-        yield messages
-    finally:
-        os.dup2(stderr, 2)
-        os.lseek(caught, 0, os.SEEK_SET)
-        with os.fdopen(caught, "rb") as lines:
-            for line in lines:
-                text = line.decode(errors="replace").strip()
-                if text.startswith(_CODEC_NOISE):
-                    messages.append(text)
-                elif text and not text.startswith(_WRAPPER_NOISE):
-                    os.write(stderr, line)
-        os.close(stderr)
+def _is_codec_noise(line: str) -> bool:
+    return line.startswith((*_CODEC_NOISE, *_WRAPPER_NOISE))

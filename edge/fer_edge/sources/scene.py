@@ -96,6 +96,6 @@ def _view(
     middle = portrait.shape[1] - 1 - _FACE[0] if mirrored else _FACE[0]
     centre = (middle + 22 * math.sin(2 * turn), _FACE[1] + 24 + 16 * math.sin(turn))
     matrix = cv2.getRotationMatrix2D(centre, tilt_deg * math.sin(turn), zoom)
-    matrix[:, 2] += width / 2 - centre[0], height / 2 - centre[1]
+    matrix[:, 2] += np.array([width / 2 - centre[0], height / 2 - centre[1]])
     view = cv2.warpAffine(portrait, matrix, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(view, np.uint8)
