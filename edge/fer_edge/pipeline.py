@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +25,7 @@ from fer_edge.errors import ConfigError
 from fer_edge.frames import Face, Frame, Observation, Timing
 from fer_edge.vision.base import Detector, TrackedBox
 from fer_edge.vision.classifier import ExpressionClassifier
-from fer_edge.vision.schedule import DetectionSchedule
+from fer_edge.vision.schedule import DetectionSchedule, ScheduleReport
 from fer_edge.vision.smoothing import Expression, ExpressionSmoother
 
 
@@ -37,6 +38,10 @@ class Schedule(Protocol):
 
     def faces_still(self, grey: UInt8Array) -> list[TrackedBox]:
         """Return the faces of a picture that stands alone."""
+        ...
+
+    def report(self) -> ScheduleReport:
+        """Return what was done so far."""
         ...
 
 
@@ -79,27 +84,43 @@ class Pipeline:
         live: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.schedule = schedule
+        self._schedule = schedule
         self._classifier = classifier
         self._smoother = smoother
         self._live = live
         self._clock = clock
+        self._last_id = 0
+        self._former_ids = 0
+
+    @property
+    def schedule(self) -> Schedule:
+        """What finds the faces."""
+        return self._schedule
+
+    @property
+    def smoother(self) -> ExpressionSmoother:
+        """What steadies the expressions."""
+        return self._smoother
 
     @property
     def classifier(self) -> Classifier:
         """The model in use."""
         return self._classifier
 
-    def swap(self, classifier: Classifier, smoother: ExpressionSmoother) -> None:
+    def swap_model(self, classifier: Classifier, smoother: ExpressionSmoother) -> None:
         """Go on with another model from the next frame on: faces keep their ids, what they looked like is forgotten."""
         self._classifier, self._smoother = classifier, smoother
+
+    def swap_schedule(self, schedule: Schedule) -> None:
+        """Go on with another schedule from the next frame on: its faces get ids that no face had before."""
+        self._schedule, self._former_ids = schedule, self._last_id
 
     def process(self, frame: Frame) -> Observation:
         """Observe the next frame of a stream."""
         started = self._clock()
         grey = frame.grey
         now = frame.captured_at if self._live else frame.time
-        tracked = [face for face in self.schedule.faces(grey, now) if _touches(face.box, grey)]
+        tracked = self._tracked(grey, now)
         found = self._clock()
         expressions = self._expressions(grey, tracked, now)
         self._smoother.forget([face.id for face in tracked])
@@ -109,12 +130,19 @@ class Pipeline:
         """Observe a picture that stands alone, at full quality; faces of earlier frames are forgotten."""
         started = self._clock()
         grey = frame.grey
-        faces = self.schedule.faces_still(grey)
+        faces = self._schedule.faces_still(grey)
         found = self._clock()
         self._smoother.forget(())
         expressions = self._expressions(grey, faces, 0.0)
         self._smoother.forget(())
         return self._observation(frame, zip(faces, expressions, strict=True), started, found)
+
+    def _tracked(self, grey: UInt8Array, now: float) -> list[TrackedBox]:
+        faces = [face for face in self._schedule.faces(grey, now) if _touches(face.box, grey)]
+        if self._former_ids:
+            faces = [replace(face, id=face.id + self._former_ids) for face in faces]
+        self._last_id = max([self._last_id, *(face.id for face in faces)])
+        return faces
 
     def _expressions(self, grey: UInt8Array, faces: Sequence[TrackedBox], now: float) -> list[Expression]:
         """Classify what was seen in this very frame; the others keep the expression that they had."""
