@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge.contract.native_log import silence_opencv
 from tests.train.synthetic_fer2013 import SyntheticFer2013
+
+# FFmpeg takes its log level from whoever uses it first in a process, which here may be a test.
+silence_opencv()
 
 SHARED_FER2013 = Path(__file__).parents[2] / "shared" / "fer2013"
 

@@ -198,7 +198,7 @@ def test_a_missing_extra_names_the_command_that_installs_it(command: str, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-def test_bad_input_is_one_line(tmp_path: Path) -> None:
+def test_bad_input_is_one_line(video: Path, tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("no model, no video, no data")
     cut = tmp_path / "cut.tflite"
@@ -213,4 +213,17 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     assert "notes.txt" in complaint(fer_edge("run", "--source", text, "--output", "jsonl"), 1)
     assert "/dev/video77" in complaint(fer_edge("run", "--source", "77", "--output", "jsonl"), 1)
     assert "cannot be written" in complaint(fer_edge("demo", "--json", "--out", text / "x"), 1)
+    headers_only = tmp_path / "cut.avi"
+    headers_only.write_bytes(video.read_bytes()[:4000])
+    assert "cut.avi" in complaint(fer_edge("run", "--source", headers_only, "--output", "jsonl"), 1)
     assert fer_edge("run", "--no-such-flag").returncode == 2
+
+
+def test_a_video_that_ends_in_mid_frame_gives_its_frames_and_one_warning(video: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half.avi"
+    half.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    result = fer_edge("run", "--source", half, "--output", "jsonl", "--output", f"video:{tmp_path / 'out.mp4'}")
+    assert result.returncode == 0, result.stderr
+    assert 50 < len(result.stdout.splitlines()) < FRAMES
+    assert sum("half.avi" in line and "WARNING" in line for line in result.stderr.splitlines()) == 1
+    assert all(line.startswith("fer-edge: ") for line in result.stderr.splitlines())

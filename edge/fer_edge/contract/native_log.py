@@ -8,6 +8,20 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import cv2
+
+
+def silence_opencv() -> None:
+    """Stop OpenCV and FFmpeg from writing to stderr, unless the environment asks for their messages."""
+    # Read once, when the first capture is made; -8 is AV_LOG_QUIET of libavutil/log.h.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    if "OPENCV_LOG_LEVEL" in os.environ:
+        return
+    # OpenCV 4.6 has cv2.setLogLevel, later ones cv2.utils.logging.setLogLevel; 0 is LOG_LEVEL_SILENT in both.
+    set_level = getattr(cv2, "setLogLevel", None) or getattr(getattr(cv2.utils, "logging", None), "setLogLevel", None)
+    if set_level is not None:
+        set_level(0)
+
 
 @contextmanager
 def native_messages(is_noise: Callable[[str], bool]) -> Iterator[list[str]]:

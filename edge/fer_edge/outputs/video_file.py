@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from fer_edge.contract.files import atomic_write
+from fer_edge.contract.native_log import silence_opencv
 from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.errors import OutputError
 from fer_edge.frames import Observation
@@ -122,6 +123,7 @@ class VideoOutput:
         self._size = image.shape[1] // 2 * 2, image.shape[0] // 2 * 2
         codec = CODECS[self._path.suffix.lower()]
         fourcc = cv2.VideoWriter.fourcc(codec[0], codec[1], codec[2], codec[3])
+        silence_opencv()
         writer = cv2.VideoWriter(str(self._partial), cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
         if not writer.isOpened():
             raise OutputError(f"{self._path}: the installed OpenCV cannot encode {codec}; try another suffix")

@@ -6,31 +6,18 @@ noise is switched off here; ``OPENCV_LOG_LEVEL`` or ``OPENCV_FFMPEG_LOGLEVEL`` i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from fer_edge.contract.native_log import native_messages
+from fer_edge.contract.native_log import native_messages, silence_opencv
 from fer_edge.contract.preprocess import UInt8Array
 
 _WRAPPER_NOISE = ("imdecode_(", "imread_(")
 """How the lines begin with which OpenCV 4.6 announces an exception that it swallows."""
 _CODEC_NOISE = ("libpng ", "Corrupt JPEG", "Premature end", "JPEG ", "Invalid ", "Unsupported ", "Bogus ", "Warning: ")
 """How the lines begin that libpng and libjpeg write to file descriptor 2."""
-
-
-def silence() -> None:
-    """Stop OpenCV and FFmpeg from writing to stderr, unless the environment asks for their messages."""
-    # Read once, when the first capture is made; -8 is AV_LOG_QUIET of libavutil/log.h.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    if "OPENCV_LOG_LEVEL" in os.environ:
-        return
-    # OpenCV 4.6 has cv2.setLogLevel, later ones cv2.utils.logging.setLogLevel; 0 is LOG_LEVEL_SILENT in both.
-    set_level = getattr(cv2, "setLogLevel", None) or getattr(getattr(cv2.utils, "logging", None), "setLogLevel", None)
-    if set_level is not None:
-        set_level(0)
 
 
 def open_capture(target: str, backend: int, parameters: Sequence[int] = ()) -> cv2.VideoCapture | None:
@@ -41,7 +28,7 @@ def open_capture(target: str, backend: int, parameters: Sequence[int] = ()) -> c
         backend: such as ``cv2.CAP_FFMPEG``.
         parameters: alternating ``cv2.CAP_PROP_*`` and values that take effect on opening.
     """
-    silence()
+    silence_opencv()
     try:
         capture = cv2.VideoCapture(target, backend, list(parameters))
     except cv2.error:
@@ -69,7 +56,7 @@ def decode_image(data: bytes) -> tuple[UInt8Array | None, str]:
     Returns:
         (H, W, 3) uint8 BGR or None, and what the decoder complained of ("" if of nothing).
     """
-    silence()
+    silence_opencv()
     if not data:
         return None, "it is empty"
     if data.startswith(b"\xff\xd8") and not _jpeg_is_whole(data):
