@@ -40,7 +40,7 @@ class ServiceManager:
         self._socket.close()
         shutil.rmtree(self._folder)
 
-    def beats_in_a_second(self, output: MemoryOutput) -> bool:
+    def beats_between_states(self, output: MemoryOutput) -> bool:
         """Whether there is a heartbeat between two states that an output hears of."""
         states, beats = len(output.states), self.messages.count("WATCHDOG=1")
         eventually(lambda: len(output.states) > states + 1, "two more states")

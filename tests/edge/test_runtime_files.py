@@ -97,7 +97,9 @@ def test_the_last_state_that_outputs_see_is_stopped(model: Path, pictures: Path)
 
 def test_a_paused_file_stands_still_and_loses_nothing(model: Path, pictures: Path) -> None:
     output = MemoryOutput()
-    runtime = Runtime(parts_for(model, [output], source=str(pictures), realtime=True, keys={"source.fps": 50.0}))
+    runtime = Runtime(
+        parts_for(model, [output], source=str(pictures), realtime=True, keys={"source.fps": 50.0}), status_every_s=0.1
+    )
     run = Background(runtime)
     run.until(lambda: len(output.observations) >= 3, "a result")
     assert output.control is runtime

@@ -47,7 +47,9 @@ def live_run(
     model: Path, output: MemoryOutput, device: Device, *, wait: bool = False, read_timeout_s: float = 0.2
 ) -> Background:
     keys = {"source.read_timeout_s": read_timeout_s, "source.freeze_after_s": 0.3}
-    return Background(Runtime(parts_for(model, [output], device=device, keys=keys), wait_for_source=wait))
+    return Background(
+        Runtime(parts_for(model, [output], device=device, keys=keys), wait_for_source=wait, status_every_s=0.1)
+    )
 
 
 def test_live_frames_are_seen_and_the_camera_is_given_back(model: Path, device: Device, output: MemoryOutput) -> None:
@@ -269,7 +271,7 @@ def test_systemd_hears_of_progress_and_of_nothing_else(model: Path, device: Devi
         classifier = HangingClassifier(load_model(model))
         parts.pipeline.swap_model(classifier, ExpressionSmoother(LABELS))
         notifier = ServiceNotifier(systemd.environment | {"WATCHDOG_USEC": "400000"})
-        run = Background(Runtime(parts, notifier=notifier, stuck_after_s=1.0))
+        run = Background(Runtime(parts, notifier=notifier, stuck_after_s=1.0, status_every_s=0.25))
         run.until(lambda: "READY=1" in systemd.messages and "WATCHDOG=1" in systemd.messages, "the start")
         run.until(
             lambda: any(each.startswith("STATUS=running: scripted:camera") for each in systemd.messages), "status"
@@ -277,14 +279,14 @@ def test_systemd_hears_of_progress_and_of_nothing_else(model: Path, device: Devi
 
         device.mood = "vanish"  # no progress, but all that can be done is being done
         run.until(lambda: output.state == "retrying", "retrying")
-        assert systemd.beats_in_a_second(output)
+        assert systemd.beats_between_states(output)
 
         classifier.hang.set()
         device.mood = "good"
         assert classifier.hanging.wait(60)
-        run.until(lambda: not systemd.beats_in_a_second(output), "no heartbeat while processing hangs")
+        run.until(lambda: not systemd.beats_between_states(output), "no heartbeat while processing hangs")
         classifier.release.set()
-        run.until(lambda: systemd.beats_in_a_second(output), "heartbeats")
+        run.until(lambda: systemd.beats_between_states(output), "heartbeats")
         run.stop()
         eventually(lambda: "STOPPING=1" in systemd.messages, "the end")
         assert systemd.messages.count("READY=1") == 1

@@ -39,7 +39,6 @@ _log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.25
 """How often the supervisor looks around, and how long the processing thread waits for a frame before it does."""
-STATUS_EVERY_S: Final = 1.0
 BOARD_EVERY_S: Final = 5.0
 """Temperature and throttling change slowly, and asking a Raspberry Pi starts a program."""
 SUPERVISOR_WITHIN_S: Final = 5.0
@@ -58,6 +57,7 @@ class Runtime:
         reload: makes the parts anew when SIGHUP asks for it; raises FerEdgeError to keep the present ones.
         notifier: tells the service manager.
         stuck_after_s: a frame that takes longer than this, outputs included, will never be done: no more heartbeats.
+        status_every_s: how often outputs are told the state, and models are looked at.
         clock: monotonic seconds.
     """
 
@@ -70,6 +70,7 @@ class Runtime:
         reload: Callable[[], Parts] | None = None,
         notifier: ServiceNotifier | None = None,
         stuck_after_s: float = 10.0,
+        status_every_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._parts = parts
@@ -78,6 +79,7 @@ class Runtime:
         self._reload = reload
         self._notifier = notifier or ServiceNotifier({})
         self._stuck_after_s = stuck_after_s
+        self._status_every_s = status_every_s
         self._clock = clock
         self._created = clock()
 
@@ -244,7 +246,7 @@ class Runtime:
         next_status = next_board = self._clock()
         try:
             while not self._finished.is_set():
-                self._handle(self._signals.wait(TICK_S))
+                self._handle(self._signals.wait(min(TICK_S, self._status_every_s)))
                 now = self._clock()
                 if self._stopping.is_set():
                     self._feed.end()
@@ -255,7 +257,7 @@ class Runtime:
                     next_board = now + BOARD_EVERY_S
                     self._board = board.temperature_c(), board.throttled()
                 if now >= next_status:
-                    next_status = now + STATUS_EVERY_S
+                    next_status = now + self._status_every_s
                     self._report()
                     self._look_for_model()
         except BaseException as error:

@@ -26,6 +26,8 @@ class OutputPlan:
     settings: OutputSettings
     build: Callable[[RuntimeControl | None], Output] = field(compare=False)
     """Makes the output, unopened; given what its buttons control."""
+    recording: bool = False
+    """Whether another output of the run stores pictures."""
 
 
 def planned(specs: Iterable[str], settings: OutputSettings) -> tuple[OutputPlan, ...]:
@@ -35,14 +37,22 @@ def planned(specs: Iterable[str], settings: OutputSettings) -> tuple[OutputPlan,
         UsageError: if one is not in the grammar.
         OutputError: if one cannot be built here.
     """
-    plans = tuple(OutputPlan(spec, settings, partial(_build, spec, settings)) for spec in dict.fromkeys(specs))
-    for plan in plans:
-        plan.build(None)  # nothing is opened yet, but what cannot be built is found now
-    return plans
+    wanted = list(dict.fromkeys(specs))
+    plans = []
+    for spec in wanted:
+        recording = any(_stores_pictures(other) for other in wanted if other != spec)
+        build = partial(_build, spec, settings, recording)
+        build(None)  # nothing is opened yet, but what cannot be built is found now
+        plans.append(OutputPlan(spec, settings, build, recording))
+    return tuple(plans)
 
 
-def _build(spec: str, settings: OutputSettings, control: RuntimeControl | None) -> Output:  # noqa: ARG001
-    return parse_output(spec, settings)
+def _stores_pictures(spec: str) -> bool:
+    return spec.strip().partition(":")[0] == "video"
+
+
+def _build(spec: str, settings: OutputSettings, recording: bool, control: RuntimeControl | None) -> Output:
+    return parse_output(spec, settings, control=control, recording=recording)
 
 
 class OutputSet:
