@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, str]] = {
     "models": "fer_edge.commands.models",
     "config": "fer_edge.commands.config",
     "doctor": "fer_edge.commands.doctor",
+    "service": "fer_edge.commands.service",
 }
 """Subcommand -> module. Named as strings: the runtime never imports the training and conversion rooms itself."""
 
