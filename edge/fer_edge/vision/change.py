@@ -9,13 +9,15 @@ import cv2
 import numpy as np
 
 from fer_edge.contract.preprocess import Box, UInt8Array
-from fer_edge.vision.boxes import around, clipped
+from fer_edge.vision.boxes import around, bounding, clipped, intersection, scaled
 
 CHANGE: Final = 10
 """Grey levels by which a cell must differ. Sensor noise of 5 levels leaves 0.6 in the mean of 8 x 8 pixels, and
 passing light moves cells by a few; the edge of anything that moves is worth tens."""
 _CELLS_ACROSS: Final = 80
-_REGION_REACH: Final = 1.6
+_KNOWN_REACH: Final = 2.0
+"""Around a known face, head and shoulders move with it; that is no news."""
+_GROW: Final = np.ones((5, 5), np.uint8)
 _PATCH: Final = 16
 _PATCH_CHANGE: Final = 8
 """Lower than for the picture: a cell on a 90 pixel face is the mean of some 30 pixels, and a smile is a small thing."""
@@ -28,32 +30,32 @@ class ChangeMap:
         self._searched: UInt8Array | None = None
         self._size = (0, 0)
 
-    def changed(self, grey: UInt8Array, known: Iterable[Box]) -> Box | None:
-        """Return the box around everything that changed since it was searched, or None.
+    def changed(self, grey: UInt8Array, known: Iterable[Box]) -> list[Box]:
+        """Return boxes around everything that changed since it was searched.
 
         Args:
-            grey: (H, W) uint8, of the same size from call to call or else all of it counts as changed.
+            grey: (H, W) uint8; of another size than before, all of it counts as changed.
             known: faces that are followed anyway; what changes around these does not count.
 
         Returns:
-            A box in pixels of ``grey``, with a margin of one cell.
+            Boxes in pixels of ``grey`` that do not overlap, with a margin of two cells.
         """
         now = _grid(grey)
         size = (grey.shape[1], grey.shape[0])
         if self._searched is None or self._size != size:
-            return 0, 0, *size
+            return [(0, 0, *size)]
         different = cv2.threshold(cv2.absdiff(now, self._searched), CHANGE, 255, cv2.THRESH_BINARY)[1]
-        rows, columns = now.shape
-        cell = size[0] / columns, size[1] / rows
+        cell = size[0] / now.shape[1], size[1] / now.shape[0]
         for box in known:
-            x, y, w, h = around(box, _REGION_REACH)
+            x, y, w, h = around(box, _KNOWN_REACH)
             x0, y0 = max(0, int(x / cell[0])), max(0, int(y / cell[1]))
             different[y0 : max(0, int((y + h) / cell[1])), x0 : max(0, int((x + w) / cell[0]))] = 0
-        x, y, w, h = cv2.boundingRect(different)
-        if w == 0:
-            return None
-        x0, y0 = int((x - 1) * cell[0]), int((y - 1) * cell[1])
-        return clipped((x0, y0, int((w + 2) * cell[0]), int((h + 2) * cell[1])), size)
+        if not different.any():
+            return []
+        grown = cv2.dilate(different, _GROW)
+        # Row 0 is the unchanged background; the first four columns are x, y, width and height.
+        parts = cv2.connectedComponentsWithStats(grown)[2][1:, :4].tolist()
+        return _separate([clipped(scaled((x, y, w, h), cell), size) for x, y, w, h in parts])
 
     def searched(self, grey: UInt8Array, area: Box) -> None:
         """Remember that ``area`` of this picture is being searched."""
@@ -85,3 +87,18 @@ def _grid(grey: UInt8Array) -> UInt8Array:
     step = max(1, grey.shape[1] // _CELLS_ACROSS)
     size = (max(1, grey.shape[1] // step), max(1, grey.shape[0] // step))
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _separate(boxes: list[Box]) -> list[Box]:
+    """Return boxes that cover the same pixels and do not overlap: those that do are replaced by their bounding box."""
+    separate: list[Box] = []
+    waiting = list(boxes)
+    while waiting:
+        box = waiting.pop()
+        touching = [other for other in separate if intersection(box, other)]
+        if touching:
+            separate = [other for other in separate if other not in touching]
+            waiting.append(bounding([box, *touching]))
+        else:
+            separate.append(box)
+    return separate

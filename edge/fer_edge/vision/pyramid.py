@@ -19,8 +19,11 @@ from fer_edge.contract.preprocess import Box, UInt8Array
 from fer_edge.vision.base import Detection, Detector
 from fer_edge.vision.boxes import clipped, scaled
 
-SCALE_FACTOR: Final = 1.2
-"""Ratio of neighbouring sizes: on scripted scenes every face is proposed at 1.2 already, for 20 % less than at 1.15."""
+_FINEST_FACTOR: Final = 1.2
+_FACTOR: Final = 1.1
+"""Ratio of neighbouring sizes, in octave 0 and in the others. The smallest faces cost two thirds of a scan and get the
+coarse step: of the faces that a full-scale scan finds in difficult pictures (tilted, dim, blurred) this proposes 98 %,
+as 1.1 everywhere does for half as much again; 1.2 everywhere proposes 82 % and saves little."""
 _CALL: Final = 400.0
 """What a call costs besides its windows, in windows."""
 
@@ -33,6 +36,8 @@ class Slice:
     """How often the reduced frame is halved."""
     area: Box
     """Where to search, in pixels of the octave."""
+    scale_factor: float
+    """Ratio of neighbouring sizes."""
     smallest: int
     """Smallest face to search for, in pixels of the octave."""
     windows: float
@@ -105,13 +110,14 @@ def plan(
     return slices[::-1]
 
 
-def windows(width: int, height: int, smallest: int, largest: int, window: int) -> float:
-    """Return how many windows a search of ``width`` x ``height`` pixels looks at, and what its call costs besides."""
+def windows(area: Box, smallest: int, largest: int, window: int, scale_factor: float) -> float:
+    """Return how many windows a search of ``area`` looks at, and what its call costs besides."""
+    _, _, width, height = area
     count, side = _CALL, float(window)
     while side <= min(largest, width, height):
         if side >= smallest:
             count += (width - side + 1) * (height - side + 1) * (window / side) ** 2 / 4.0
-        side *= SCALE_FACTOR
+        side *= scale_factor
     return count
 
 
@@ -123,7 +129,7 @@ def search(octaves: Octaves, piece: Slice, detector: Detector) -> list[Detection
         octaves.image(piece.octave)[y : y + h, x : x + w],
         min_size=piece.smallest,
         max_size=2 * detector.window - 1,
-        scale_factor=SCALE_FACTOR,
+        scale_factor=piece.scale_factor,
     )
     return [Detection(scaled((bx + x, by + y, bw, bh), scale), score) for (bx, by, bw, bh), score in found]
 
@@ -131,13 +137,17 @@ def search(octaves: Octaves, piece: Slice, detector: Detector) -> list[Detection
 def _strips(octave: int, part: Box, smallest: int, window: int, slice_windows: float) -> list[Slice]:
     """Cut a part of an octave into horizontal strips that overlap by the largest face searched for."""
     x, y, w, h = part
+    factor = _FACTOR if octave else _FINEST_FACTOR
     overlap = 2 * window - 1
-    whole = windows(w, h, smallest, overlap, window)
-    steps = max(1, math.ceil((h - overlap) / window)) if whole > slice_windows else 1
-    count = min(steps, math.ceil(whole / max(slice_windows, 1.0)))
-    rows = [y + round(n * (h - overlap) / count) for n in range(count)] if count > 1 else [y]
-    ends = [start + overlap for start in rows[1:]] + [y + h]
-    return [
-        Slice(octave, (x, top, w, end - top), smallest, windows(w, end - top, smallest, overlap, window))
-        for top, end in zip(rows, ends, strict=True)
-    ]
+
+    def piece(top: int, bottom: int) -> Slice:
+        area = (x, top, w, bottom - top)
+        return Slice(octave, area, factor, smallest, windows(area, smallest, overlap, window, factor))
+
+    whole = piece(y, y + h)
+    count = min(math.ceil((h - overlap) / window), math.ceil(whole.windows / max(slice_windows, 1.0)))
+    if count <= 1:
+        return [whole]
+    tops = [y + round(n * (h - overlap) / count) for n in range(count)]
+    bottoms = [top + overlap for top in tops[1:]] + [y + h]
+    return [piece(top, bottom) for top, bottom in zip(tops, bottoms, strict=True)]

@@ -62,34 +62,36 @@ class Scanner:
         if any(track.missed == _ALONE for track in tracks):
             self._next = min(self._next, self._work.frames)  # somebody was just lost: look for them now
         if not self._waiting:
-            area = self._due(grey, visible)
-            if area is None:
+            areas = self._due(grey, visible)
+            if not areas:
                 return []
-            self._waiting = self._begin(grey, area, bool(visible))
+            self._waiting = self._begin(grey, areas, bool(visible))
         return self._some_slices(grey, visible)
 
-    def _due(self, grey: UInt8Array, visible: Sequence[Box]) -> Box | None:
-        everything = 0, 0, grey.shape[1], grey.shape[0]
+    def _due(self, grey: UInt8Array, visible: Sequence[Box]) -> list[Box]:
+        everything = [(0, 0, grey.shape[1], grey.shape[0])]
         if self._work.frames >= self._next_whole:
             return everything
         if self._work.frames < self._next:
-            return None
+            return []
         return self._changes.changed(grey, visible) if self._settings.changes_only else everything
 
-    def _begin(self, grey: UInt8Array, area: Box, following: bool) -> list[Slice]:
+    def _begin(self, grey: UInt8Array, areas: Sequence[Box], following: bool) -> list[Slice]:
         size = grey.shape[1], grey.shape[0]
         if self._settings.changes_only:
-            self._changes.searched(grey, area)
+            for area in areas:
+                self._changes.searched(grey, area)
         self._adapt(size)
         every = self.every if following else max(1, self.every // _ALONE)
-        part = area[2] * area[3] / (size[0] * size[1])
+        part = sum(w * h for _, _, w, h in areas) / (size[0] * size[1])
         self._next = self._work.frames + max(min(2, every), round(every * part))
         if part == 1.0:
             self._work.full_scans += 1
-            self._next_whole = self._work.frames + every * (_WHOLE_EVERY if following else 1)
+            self._next_whole = self._work.frames + self.every * (_WHOLE_EVERY if following else 1)
         else:
             self._work.area_scans += 1
-        return self._plan(size, area, self.working_width, self._cost.units(self._room()))
+        room = self._cost.units(self._room())
+        return [piece for area in areas for piece in self._plan(size, area, self.working_width, room)]
 
     def _some_slices(self, grey: UInt8Array, visible: Sequence[Box]) -> list[Detection]:
         octaves = Octaves(grey, self.working_width)

@@ -15,7 +15,7 @@ _SPEED_CUTOFF_HZ = 1.5
 """Cut-off of the speed that the filter estimates."""
 _REST_SPEED = 0.25
 """Face widths a second that are taken for trembling rather than movement."""
-_COAST_S = 0.4
+_COAST_S = 0.8
 """An unseen face is expected to slow down with this time constant; nobody walks on in a straight line for ever."""
 
 

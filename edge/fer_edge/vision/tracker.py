@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fer_edge.contract.preprocess import Box
 from fer_edge.vision.base import Detection, TrackedBox
-from fer_edge.vision.boxes import without_duplicates
+from fer_edge.vision.boxes import same_face, without_duplicates
 from fer_edge.vision.steady import SteadyBox
 
 _NEAR = 0.6
@@ -18,9 +18,10 @@ _NEAR_PER_S = 1.2
 """...and as many more for each second that the track was not seen."""
 _SIMILAR = math.log(1.7)
 """A detection may be this much larger or smaller than its track."""
-_SURE = 1.5
-"""A new face with this score is believed at once; a weaker one has to be found a second time. On scripted scenes 95 %
-of the true faces score over 2.5 when looked at closely, and no false one over 1.5 (``benchmarks/detection.py``)."""
+_SURE = 2.0
+"""A new face with this score is believed at once; a weaker one has to be found a second time."""
+_PART = 0.6
+"""What begins inside a known face and is smaller than this part of it is an eye or a mouth, not a face."""
 _FORGET_AFTER_FRAMES = 300
 """A lost face is forgotten after so many frames even if the clock stands still."""
 
@@ -107,7 +108,7 @@ class Tracker:
         fresh = {self._tracks[t].id for t in match}
         self._tracks = [track for track in self._tracks if track.confirmed or not track.missed]
         for d, detection in enumerate(detections):
-            if d not in match.values() and detection in newcomers:
+            if d not in match.values() and detection in newcomers and not self._part_of_a_face(detection, now):
                 self._tracks.append(self._begin(detection, now))
                 fresh.add(self._tracks[-1].id)
         return [
@@ -122,6 +123,13 @@ class Tracker:
             if self._reported(track, now)
         ]
 
+    def _part_of_a_face(self, detection: Detection, now: float) -> bool:
+        return any(
+            same_face(detection.box, track.expected) and detection.box[2] < _PART * track.expected[2]
+            for track in self._tracks
+            if self._reported(track, now)
+        )
+
     def _begin(self, detection: Detection, now: float) -> Track:
         box, score = detection
         return Track(next(self._ids), SteadyBox(box), now, now, box, confirmed=score >= _SURE)
@@ -132,7 +140,10 @@ class Tracker:
         return now - track.missed_since > self._forget_after_s or track.missed > _FORGET_AFTER_FRAMES
 
     def _reported(self, track: Track, now: float) -> bool:
-        return track.confirmed and (track.missed_since is None or now - track.missed_since < self._hold_s)
+        if track.missed_since is None:
+            return track.confirmed
+        # A face that was there for a moment only is not held for longer than that.
+        return track.confirmed and now - track.missed_since < min(self._hold_s, track.last_seen - track.first_seen)
 
 
 def _associate(tracks: Sequence[Track], found: Sequence[Detection], now: float) -> dict[int, int]:
