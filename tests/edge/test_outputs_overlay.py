@@ -131,6 +131,16 @@ def test_bars_appear_beside_a_large_face_only_and_show_the_probabilities() -> No
     assert (full[150, 40:260] == 127).all()
 
 
+def test_the_bars_of_neighbours_do_not_cover_each_other() -> None:
+    """Two large faces share the one gap: it belongs to the larger one's panel."""
+    larger, smaller = face(1, "happy", 0.9, (10, 100, 220, 220)), face(2, "happy", 0.9, (410, 110, 210, 210))
+    alone = draw_overlay(blank(640, 480), observation(0, larger))
+    both = draw_overlay(blank(640, 480), observation(0, larger, smaller))
+    gap = np.s_[130:300, 240:395]
+    assert (alone[gap] != 127).any()
+    assert np.array_equal(both[gap], alone[gap])
+
+
 def test_tags_of_neighbours_do_not_hide_each_other() -> None:
     near, far = face(1, "happy", 0.9, (200, 200, 120, 120)), face(2, "sad", 0.8, (240, 190, 100, 100))
     alone = (draw_overlay(blank(640, 480), observation(0, far)) == expression_colour("sad")).all(axis=2).sum()

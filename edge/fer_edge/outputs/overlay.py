@@ -67,8 +67,9 @@ def draw_overlay(image: UInt8Array, observation: Observation) -> UInt8Array:
     faces = sorted(observation.faces, key=lambda face: -face.box[2] * face.box[3])
     for face in faces:
         _draw_box(canvas, face, sizes)
+    panels: list[Box] = []
     for face in faces:
-        _draw_panel(canvas, face, [other.box for other in faces if other is not face], sizes)
+        _draw_panel(canvas, face, [other.box for other in faces if other is not face], panels, sizes)
     taken: list[Box] = []
     for face in faces:
         _draw_tag(canvas, face, taken, sizes)
@@ -142,8 +143,16 @@ def _draw_tag(canvas: UInt8Array, face: Face, taken: list[Box], sizes: _Sizes) -
     draw_text(canvas, score, left + score_at, top + pad, capital, text)
 
 
-def _draw_panel(canvas: UInt8Array, face: Face, others: list[Box], sizes: _Sizes) -> None:
-    """Draw a bar for each expression beside a face, if the face is large enough and there is room."""
+def _draw_panel(canvas: UInt8Array, face: Face, others: list[Box], panels: list[Box], sizes: _Sizes) -> None:
+    """Draw a bar for each expression beside a face, if the face is large enough and there is room.
+
+    Args:
+        canvas: drawn upon.
+        face: whose panel it is.
+        others: boxes of the other faces, which a panel must not cover.
+        panels: places of the panels drawn so far; this one's is added.
+        sizes: lengths for the picture.
+    """
     if not face.probabilities:
         return
     step = round(sizes.small * 2.1)
@@ -153,10 +162,11 @@ def _draw_panel(canvas: UInt8Array, face: Face, others: list[Box], sizes: _Sizes
     height = 2 * sizes.pad + step * len(face.probabilities) - (step - sizes.small)
     if face.box[3] < 0.75 * height:
         return
-    place = _beside(face.box, width, height, 2 * sizes.line + sizes.pad // 2, canvas.shape, others)
+    place = _beside(face.box, width, height, 2 * sizes.line + sizes.pad // 2, canvas.shape, [*others, *panels])
     if place is None:
         return
     left, top = place
+    panels.append((left, top, width, height))
     _shade(canvas, (left, top, width, height), radius=0.8 * sizes.pad)
     for row, (label, probability) in enumerate(face.probabilities.items()):
         y = top + sizes.pad + row * step
@@ -172,7 +182,7 @@ def _draw_panel(canvas: UInt8Array, face: Face, others: list[Box], sizes: _Sizes
 def _beside(
     box: Box, width: int, height: int, gap: int, shape: tuple[int, ...], others: list[Box]
 ) -> tuple[int, int] | None:
-    """Return (left, top) of a panel to the right or left of ``box``; None if there is no room or another face."""
+    """Return (left, top) of a panel to the right or left of ``box``; None if there is no room beside the others."""
     x, y, w, _ = box
     top = _within(y, shape[0] - height)
     if height > shape[0]:
