@@ -121,6 +121,7 @@ def fit(
 def restore(recipe: Recipe, classes: int, weights: Arrays) -> keras.Model:
     """Build the recipe's network in float32 and give it ``weights``."""
     network = build(recipe.model, recipe.input.shape, classes, recipe.network)
+    torch_speed.use_native_kernels(network)
     _assign(network, weights)
     return network
 
