@@ -60,22 +60,17 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FerEdgeError: see the exit codes in :mod:`fer_edge.errors`.
     """
-    import logging
-
     from fer_edge.errors import FerEdgeError
     from fer_edge.notify import ServiceNotifier
     from fer_edge.runtime import Runtime
 
     if args.summary is not None:
         _check_writable(args.summary)
-    resolved = _resolve(args)
-    if resolved.origins["log.level"].kind != "default" and args.log_level == "info":
-        logging.getLogger().setLevel(resolved.config.log.level.upper())
     runtime = Runtime(
-        _assemble(args, resolved),
+        _assemble(args),
         frames=args.frames,
         wait_for_source=args.wait_for_source,
-        reload=lambda: _assemble(args, _resolve(args)),
+        reload=lambda: _assemble(args),
         notifier=ServiceNotifier(),
     )
     try:
@@ -122,11 +117,16 @@ def _resolve(args: argparse.Namespace) -> Resolved:
         raise
 
 
-def _assemble(args: argparse.Namespace, resolved: Resolved) -> Parts:
+def _assemble(args: argparse.Namespace) -> Parts:
+    """Read the configuration and make the parts of the run."""
+    import logging
     import sys
 
     from fer_edge.runtime import OutputPlan, assemble
 
+    resolved = _resolve(args)
+    if args.log_level == "info":  # the flag's default; another one goes before the configuration
+        logging.getLogger().setLevel(resolved.config.log.level.upper())
     nobody_chose = resolved.origins["outputs.enabled"].kind == "default"
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     if not (nobody_chose and on_terminal) or resolved.config.privacy.aggregate_only:

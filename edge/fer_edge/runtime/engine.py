@@ -209,9 +209,8 @@ class Runtime:
     def _shut_down(self, supervisor: threading.Thread) -> None:
         """Stop in order: the source first, the outputs when nothing more comes, the supervisor last."""
         self._notifier.stopping()
-        self._source_name = self._feed.state().source
         self._stopping.set()
-        self._feed.end()
+        self._end_feed()
         if self._parts.live:
             self._statistics.ended = self._clock()
         try:
@@ -226,6 +225,11 @@ class Runtime:
             self._finished.set()
             self._signals.wake()
             supervisor.join(SUPERVISOR_WITHIN_S)
+
+    def _end_feed(self) -> None:
+        if not self._source_name:  # `auto` forgets which camera it took when it lets go of it
+            self._source_name = self._feed.state().source
+        self._feed.end()
 
     def _summary(self) -> RunSummary:
         return RunSummary(
@@ -249,7 +253,7 @@ class Runtime:
                 self._handle(self._signals.wait(min(TICK_S, self._status_every_s)))
                 now = self._clock()
                 if self._stopping.is_set():
-                    self._feed.end()
+                    self._end_feed()
                 self._feed.supervise(now)
                 if now - self._turned <= self._stuck_after_s and self._feed.healthy(now):
                     self._notifier.heartbeat(now)
@@ -264,7 +268,7 @@ class Runtime:
             if not self._finished.is_set():
                 self._supervisor_error = error
                 self._stopping.set()
-                self._feed.end()
+                self._end_feed()
 
     def _handle(self, signals: set[signal.Signals]) -> None:
         if signals & {signal.SIGTERM, signal.SIGINT}:
