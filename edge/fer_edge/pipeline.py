@@ -192,7 +192,7 @@ def build_pipeline(model: Path, config: Config | None = None, *, live: bool = Fa
 
     Raises:
         ModelError: if the model or the detector's file cannot be used.
-        ConfigError: if the configuration asks for a detector that is not there.
+        ConfigError: if the configuration asks for a detector and does not name its file.
     """
     config = config or Config()
     classifier = ExpressionClassifier.load(model, config.model.threads)
@@ -205,13 +205,19 @@ def build_detector(config: Config) -> Detector:
 
     Raises:
         ModelError: if its file cannot be used.
-        ConfigError: if there is no such detector.
+        ConfigError: if it is not named.
     """
-    if config.detection.backend == "haar":
+    detection = config.detection
+    if detection.backend == "haar":
         from fer_edge.vision.haar import HaarDetector
 
-        return HaarDetector(profile=config.detection.profile, cascade=as_path(config.detection.cascade))
-    raise ConfigError(f'detection.backend: found "{config.detection.backend}"; only "haar" is built in')
+        return HaarDetector(profile=detection.profile, cascade=as_path(detection.cascade))
+    from fer_edge.vision.yunet import YuNetDetector
+
+    file = as_path(detection.yunet_model)
+    if file is None:
+        raise ConfigError("detection.yunet_model is unset: name YuNet's .onnx file there, or take the backend haar")
+    return YuNetDetector(file)
 
 
 def build_smoother(classifier: Classifier, config: Config) -> ExpressionSmoother:

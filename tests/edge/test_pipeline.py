@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fer_edge.configuration import resolve_config
+from fer_edge.configuration import Config, resolve_config
 from fer_edge.contract.interpreter import load_model
 from fer_edge.contract.labels import LABELS, UNCERTAIN
 from fer_edge.contract.preprocess import Box, UInt8Array
 from fer_edge.errors import ModelError
 from fer_edge.frames import Frame
-from fer_edge.pipeline import Pipeline, build_pipeline, build_smoother
+from fer_edge.pipeline import Pipeline, build_detector, build_pipeline, build_smoother
 from fer_edge.vision.base import TrackedBox
 from fer_edge.vision.classifier import ExpressionClassifier
 from fer_edge.vision.haar import HaarDetector
@@ -222,3 +222,15 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"no model at all")
     with pytest.raises(ModelError, match=r"not\.tflite"):
         build_pipeline(path)
+
+
+def test_the_detector_that_the_configuration_names_is_built_or_refused(model: Path, tmp_path: Path) -> None:
+    def config(**keys: object) -> Config:
+        overrides = {f"detection.{key}": value for key, value in keys.items()}
+        return resolve_config(None, {}, overrides, system_file=Path("/nowhere")).config
+
+    assert build_detector(config(profile=True)).name == "haar+profile"
+    with pytest.raises(ModelError, match=r"nosuch\.xml"):
+        build_pipeline(model, config(cascade=str(tmp_path / "nosuch.xml")))
+    with pytest.raises(ModelError, match=r"nosuch\.onnx"):
+        build_pipeline(model, config(backend="yunet", yunet_model=str(tmp_path / "nosuch.onnx")))
