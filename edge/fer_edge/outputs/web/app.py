@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -25,6 +26,9 @@ from fer_edge.outputs.web.gate import Gate, refusal
 from fer_edge.outputs.web.pictures import MULTIPART, PictureStream
 from fer_edge.outputs.web.settings import ServingSettings
 from fer_edge.outputs.web.state import DashboardState
+
+LETS_GO_WITHIN_S = 1.0
+"""Most cameras are closed by then, and the answer can say so; else it says that the pause is under way."""
 
 LONGEST_FORM = 4096
 """Bytes that the sign-in form may have."""
@@ -131,7 +135,10 @@ class Dashboard:
 
         def act() -> None:
             action(control)
-            self._state.set_status(control.status())
+            deadline = time.monotonic() + LETS_GO_WITHIN_S
+            while (status := control.status()).state != "paused" and control.paused and time.monotonic() < deadline:
+                time.sleep(0.02)
+            self._state.set_status(status)
 
         try:
             # Closing a camera takes its time, and this is the thread of all viewers.
