@@ -22,6 +22,7 @@ COMMANDS: Final[dict[str, str]] = {
     "convert": "fer_convert.command",
     "evaluate": "fer_train.evaluate_command",
     "models": "fer_edge.commands.models",
+    "model": "fer_edge.commands.model",
     "config": "fer_edge.commands.config",
     "doctor": "fer_edge.commands.doctor",
     "service": "fer_edge.commands.service",
