@@ -141,7 +141,8 @@ wanted_packages() {
     [[ -n "$(pip_wheel)" ]] || echo python3-venv
     [[ $raspberry == no ]] || echo python3-picamera2
     if [[ $kiosk == yes ]]; then
-        echo cage
+        # cage does not start without Xwayland, and Bookworm's package does not say so.
+        echo cage xwayland
         # Raspberry Pi OS Bookworm has its own build of Chromium under another name.
         if [[ $raspberry == yes && $codename == bookworm ]]; then echo chromium-browser; else echo chromium; fi
     fi
@@ -297,8 +298,10 @@ register() {
     if systemd_runs; then
         run systemctl daemon-reload
         run systemctl try-restart systemd-journald.service
-        run udevadm control --reload || warn "udev does not run here; cameras get their stable names after a restart"
-        run udevadm trigger --subsystem-match=video4linux --subsystem-match=dma_heap || true
+        if [[ -S /run/udev/control ]]; then
+            run udevadm control --reload || true
+            run udevadm trigger --subsystem-match=video4linux --subsystem-match=dma_heap || true
+        fi
     fi
     run systemctl enable --quiet fer-edge.service
     if [[ $kiosk == yes ]]; then
@@ -398,7 +401,7 @@ uninstall_service() {
         run systemctl daemon-reload
         run systemctl reset-failed fer-edge.service fer-edge-kiosk.service 2>/dev/null || true
         run systemctl try-restart systemd-journald.service
-        run udevadm control --reload || true
+        [[ ! -S /run/udev/control ]] || run udevadm control --reload || true
     fi
     say "uninstalled; packages that apt installed stay"
     [[ $purge == yes || ! -d $etc ]] || say "the configuration stays in $etc; --purge removes it, too"

@@ -1,0 +1,184 @@
+"""A Debian system with a real systemd, booted in a container: built once, copied for each use, cut off at will.
+
+``mmdebstrap`` builds the root from the archive that this machine's apt uses; ``systemd-nspawn`` boots it with a network
+of its own that leads nowhere. Nothing is registered with a machined, which containers and CI machines lack.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+PACKAGES: Final = "systemd,systemd-sysv,dbus,udev,python3,curl,procps"
+"""What a fresh Raspberry Pi OS has, too; python3-venv is not among it."""
+
+BOOT_LIMIT_S: Final = 60.0
+
+
+def cache() -> Path:
+    """Where built roots are kept: FER_EDGE_TEST_CACHE, by default below ~/.cache."""
+    return Path(os.environ.get("FER_EDGE_TEST_CACHE") or Path.home() / ".cache" / "fer-edge-tests")
+
+
+def obstacle() -> str:
+    """Why no system can be booted here; empty if one can."""
+    if not os.environ.get("FER_EDGE_NSPAWN"):
+        return "set FER_EDGE_NSPAWN=1 (and be root) to boot Debian systems, about five minutes each"
+    missing = [name for name in ("mmdebstrap", "systemd-nspawn", "nsenter", "dpkg") if shutil.which(name) is None]
+    if missing:
+        return f"{', '.join(missing)} missing: apt-get install mmdebstrap systemd-container"
+    return "" if os.geteuid() == 0 else "systemd-nspawn needs root"
+
+
+def _archive() -> str:
+    """The Debian archive of this machine's apt."""
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
+    addresses = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return next((one for one in addresses if one.rstrip("/").endswith("/debian")), "http://deb.debian.org/debian")
+
+
+def root_archive(release: str) -> Path:
+    """Return the root of a Debian release as a tar file, built if there is none yet."""
+    archive = cache() / f"{release}.tar"
+    if not archive.exists():
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        partial = archive.with_name(f".{os.getpid()}-{archive.name}")
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}"]
+        command += ["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"]
+        subprocess.run([*command, release, partial, _archive()], check=True)
+        partial.replace(archive)
+    return archive
+
+
+def wait_until(what: Callable[[], bool], limit_s: float, every_s: float = 0.2) -> bool:
+    """Whether ``what`` comes true within ``limit_s`` seconds."""
+    until = time.monotonic() + limit_s
+    while not what():
+        if time.monotonic() > until:
+            return False
+        time.sleep(every_s)
+    return True
+
+
+class Machine:
+    """A root and, while booted, the processes in it.
+
+    Args:
+        release: code name of the Debian release.
+        folder: where its root is unpacked.
+        binds: paths of this machine that it sees read-only, by their path in it.
+    """
+
+    def __init__(self, release: str, folder: Path, binds: dict[str, Path]) -> None:
+        self.release = release
+        self.root = folder / release
+        self._binds = binds
+        self._container: subprocess.Popen[bytes] | None = None
+        self._console = folder / f"{release}.console"
+        self.root.mkdir()
+        subprocess.run(["tar", "-xf", root_archive(release), "-C", self.root], check=True)
+
+    def boot(self, *options: str) -> None:
+        """Boot it; returns when systemd says that it is done."""
+        assert self._container is None, "it runs already"
+        command = ["systemd-nspawn", "--quiet", f"--directory={self.root}", "--boot", "--register=no", "--keep-unit"]
+        command += ["--console=pipe", "--private-network", "--link-journal=no"]
+        command += [f"--bind-ro={source}:{target}" for target, source in self._binds.items()]
+        with self._console.open("wb") as console:
+            self._container = subprocess.Popen(
+                [*command, *options], stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT
+            )
+        answers = ("running", "degraded")
+        if not wait_until(lambda: self._says("systemctl", "is-system-running") in answers, BOOT_LIMIT_S):
+            raise AssertionError(f"{self.release} does not boot:\n{self._console.read_text(errors='replace')[-3000:]}")
+
+    def power_cut(self) -> None:
+        """End every process at once, the first one included."""
+        leader, container = self._leader(), self._container
+        assert leader is not None
+        assert container is not None
+        os.kill(leader, signal.SIGKILL)  # the kernel kills all others of its pid namespace
+        container.wait(30)
+        self._container = None
+
+    def shut_down(self) -> None:
+        """Switch it off in order."""
+        container = self._container
+        if container is None:
+            return
+        self.run("systemctl", "poweroff", check=False)
+        try:
+            container.wait(60)
+        except subprocess.TimeoutExpired:
+            self.power_cut()
+        self._container = None
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a program in it; fails the test if the program does, unless ``check`` is off."""
+        leader = self._leader()
+        assert leader is not None, "it does not run"
+        environment = ["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
+        done = subprocess.run(
+            ["nsenter", f"--target={leader}", "--all", "--", *environment, *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Write a file of its root."""
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        target.chmod(mode)
+
+    # --- the service in it ---
+
+    def version(self) -> str:
+        """The number of the installed version that is in force."""
+        return (self.root / "opt/fer-edge/current").readlink().name
+
+    def show(self, prop: str, unit: str = "fer-edge.service") -> str:
+        """A property of a unit."""
+        return self.run("systemctl", "show", f"--property={prop}", "--value", unit).stdout.strip()
+
+    def pid(self, unit: str = "fer-edge.service") -> int:
+        """The main process of a unit; 0 if there is none."""
+        return int(self.show("MainPID", unit))
+
+    def active(self) -> bool:
+        """Whether the service is up."""
+        return self.show("ActiveState") == "active"
+
+    def healthy(self, port: int = 8787) -> bool:
+        """Whether its dashboard says so."""
+        return self._says("curl", "--silent", "--fail", f"http://127.0.0.1:{port}/healthz").startswith('{"ok":true')
+
+    def comes_up(self, limit_s: float = 30.0) -> bool:
+        """Whether the service is active and healthy soon."""
+        return wait_until(lambda: self.active() and self.healthy(), limit_s)
+
+    def journal(self, unit: str = "fer-edge.service") -> str:
+        """What a unit wrote since the boot."""
+        self.run("journalctl", "--sync")
+        return self.run("journalctl", "--boot", "--unit", unit, "--no-pager", "--output", "cat").stdout
+
+    def _says(self, *command: str) -> str:
+        return self.run(*command, check=False).stdout.strip() if self._leader() is not None else ""
+
+    def _leader(self) -> int | None:
+        """The container's process 1, as this machine numbers it."""
+        if self._container is None or self._container.poll() is not None:
+            return None
+        children = Path(f"/proc/{self._container.pid}/task/{self._container.pid}/children").read_text().split()
+        return int(children[0]) if children else None
