@@ -88,9 +88,10 @@ def _load_file(path: Path) -> cv2.CascadeClassifier:
         )
     if not path.is_file():
         raise ModelError(f"{path}: no such cascade; name an OpenCV cascade file (.xml), or none for the bundled one")
+    cascade = cv2.CascadeClassifier()
     try:
-        cascade = cv2.CascadeClassifier(str(path))
-    except cv2.error:  # some malformed files raise, others leave the cascade empty
+        cascade.load(str(path))
+    except (cv2.error, SystemError):  # some malformed files raise, others leave the cascade empty
         cascade = cv2.CascadeClassifier()
     if cascade.empty():
         raise ModelError(f"{path}: not an OpenCV cascade; name another file, or none for the bundled one")
