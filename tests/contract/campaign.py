@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from fer_edge.contract.memory import peak_rss_mb
+
 ROOT: Final = Path(__file__).parents[2]
 CASE_LIMIT_S: Final = 30.0
 MEMORY_LIMIT: Final = 4 * 1024**3
@@ -116,8 +118,7 @@ def _work(first: int, end: int, files: Sequence[Path]) -> None:
             started = time.perf_counter()
             outcome, detail = _outcome(path)
             seconds = time.perf_counter() - started
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            report = {"seed": seed, "outcome": outcome, "detail": detail, "seconds": seconds, "peak_mb": peak}
+            report = {"seed": seed, "outcome": outcome, "detail": detail, "seconds": seconds, "peak_mb": peak_rss_mb()}
             print(json.dumps(report), flush=True)
 
 

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_edge.contract.memory import peak_rss_mb
 from fer_edge.frames import Observation, Timing
 from fer_edge.notify import ServiceNotifier
 from fer_edge.runtime.histogram import LEAST_MS, MOST_MS, DurationHistogram
 from fer_edge.runtime.selection import state_directory
 from fer_edge.runtime.signals import SignalChannel
-from fer_edge.runtime.summary import RECENT_S, RunStatistics, peak_rss_mb
+from fer_edge.runtime.summary import RECENT_S, RunStatistics
 from tests.edge.sample_observations import eventually, face, observation
 from tests.edge.service_manager import ServiceManager
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from fer_edge.child import run_limited
+from fer_edge.contract.memory import peak_rss_mb
 from fer_edge.errors import FerEdgeError, ModelError
 
 LIMIT_S: Final = 60.0
@@ -91,7 +92,7 @@ def _child(path: Path, threads: int) -> None:
         runtime=f"{model.runtime.name} {model.runtime.version}",
         load_ms=(loaded - started) * 1e3,
         invoke_ms=(ended - loaded) * 1e3,
-        peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_rss_mb=peak_rss_mb(),
         probabilities=tuple(first.tolist()),
     )
     print(json.dumps({name: getattr(report, name) for name in Smoke.__slots__}))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
+from fer_edge.contract.memory import peak_rss_mb
 from fer_edge.frames import Observation
 from fer_edge.outputs import OutputStats
 from fer_edge.runtime.histogram import DurationHistogram
@@ -125,21 +123,6 @@ class RunSummary:
             f"{counted.frames} frames in {counted.seconds:.1f} s ({self.fps:.1f} frames/s{dropped}), "
             f"a face in {counted.frames_with_face}; model {self.model}, {self.runtime}"
         )
-
-
-def peak_rss_mb() -> float:
-    """Return the most memory that this process ever held, in MiB.
-
-    ``getrusage`` counts what the parent held when it forked, so Linux's own figure goes first.
-    """
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 1024  # macOS counts bytes, others KiB
 
 
 def _rounded(value: float | None) -> float | None:
