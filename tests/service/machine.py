@@ -29,7 +29,7 @@ def cache() -> Path:
 def obstacle() -> str:
     """Why no system can be booted here; empty if one can."""
     if not os.environ.get("FER_EDGE_NSPAWN"):
-        return "set FER_EDGE_NSPAWN=1 (and be root) to boot Debian systems, about five minutes each"
+        return "set FER_EDGE_NSPAWN=1 (and be root) to boot Debian systems, about eight minutes each"
     missing = [name for name in ("mmdebstrap", "systemd-nspawn", "nsenter", "dpkg") if shutil.which(name) is None]
     if missing:
         return f"{', '.join(missing)} missing: apt-get install mmdebstrap systemd-container"
