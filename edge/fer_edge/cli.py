@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, str]] = {
     "train": "fer_train.command",
     "convert": "fer_convert.command",
     "evaluate": "fer_train.evaluate_command",
+    "benchmark": "fer_convert.benchmark_command",
     "models": "fer_edge.commands.models",
     "model": "fer_edge.commands.model",
     "config": "fer_edge.commands.config",

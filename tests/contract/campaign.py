@@ -63,7 +63,7 @@ def _run_worker(files: Sequence[Path], first: int, end: int, tally: Tally) -> in
     )
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     threading.Thread(target=_forward, args=(worker.stdout, lines), daemon=True).start()
-    current, hung = first, False
+    current, begun, hung = first, False, False
     while True:
         try:
             line = lines.get(timeout=CASE_LIMIT_S)
@@ -75,7 +75,7 @@ def _run_worker(files: Sequence[Path], first: int, end: int, tally: Tally) -> in
             break
         report = json.loads(line)
         if "begins" in report:
-            current = report["begins"]
+            current, begun = report["begins"], True
             continue
         current = report["seed"] + 1
         tally.cases += 1
@@ -85,6 +85,8 @@ def _run_worker(files: Sequence[Path], first: int, end: int, tally: Tally) -> in
         if report["outcome"] == "raised":
             tally.failures[report["seed"]] = report["detail"]
     status = worker.wait()
+    if not begun:  # no finding, but a campaign that cannot be run
+        raise RuntimeError(f"the worker ended with {status} before its first case; run it by hand: {command}")
     if current < end:
         tally.cases += 1
         tally.outcomes["hung" if hung else "crashed"] += 1

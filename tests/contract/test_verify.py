@@ -255,3 +255,9 @@ def test_the_campaign_notices_a_crash_and_goes_on(tmp_path: Path, monkeypatch: p
     assert tally.cases == 6
     assert list(tally.failures) == [3]
     assert tally.outcomes["crashed"] == 1
+
+
+def test_a_campaign_that_cannot_begin_is_no_finding(tmp_path: Path) -> None:
+    (tmp_path / "notes.tflite").write_text("no model")
+    with pytest.raises(RuntimeError, match="before its first case"):
+        run_campaign([tmp_path / "notes.tflite"], first=0, cases=2)
