@@ -31,7 +31,7 @@ class SquareDetector:
     """Finds bright squares on a dark ground; counts what it is asked to do."""
 
     clock: WorkClock = field(default_factory=WorkClock)
-    seconds_per_pixel: float = 0.0
+    seconds_per_window: float = 0.0
     strength: float = 4.0
     """The score of a white square; greyer ones have less."""
     calls: int = 0
@@ -43,7 +43,7 @@ class SquareDetector:
         assert scale_factor > 1.0
         self.calls += 1
         self.pixels += grey.size
-        self.clock.seconds += grey.size * self.seconds_per_pixel
+        self.clock.seconds += self.seconds_per_window * self._windows(grey.shape, min_size, max_size, scale_factor)
         bright = (grey > 90).astype(np.uint8)
         found: list[Detection] = []
         for x, y, w, h, area in cv2.connectedComponentsWithStats(bright)[2][1:].tolist():
@@ -54,6 +54,16 @@ class SquareDetector:
             if whole and is_square and fits:
                 found.append(Detection((x, y, w, h), self.strength * float(grey[y : y + h, x : x + w].max()) / 255))
         return found
+
+    def _windows(self, shape: tuple[int, ...], min_size: int, max_size: int | None, scale_factor: float) -> float:
+        """Return how often OpenCV would look through its window, which is what its time is proportional to."""
+        count, side = 0.0, float(self.window)
+        while side <= min(*shape, max_size or max(shape)):
+            if side >= min_size:
+                step = side / self.window * (1 if side >= 2 * self.window else 2)
+                count += ((shape[0] - side) / step + 1) * ((shape[1] - side) / step + 1)
+            side *= scale_factor
+        return count
 
 
 def world(*squares: Box, size: tuple[int, int] = SIZE, brightness: int = 255) -> UInt8Array:

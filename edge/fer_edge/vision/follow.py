@@ -53,10 +53,10 @@ class Follower:
         for track in sorted(tracks, key=lambda track: track.searched):
             if track.missed and track.missed % _RETRY_EVERY == 0 and track.searched + 1 == self._work.frames:
                 continue
-            if self._unmoved(grey, track):
-                self._work.kept += 1
-            elif result.searched and self._cost.seconds(1) > self._budget.left(_SHARE):
+            if result.searched and self._cost.seconds(1) > self._budget.left(_SHARE):
                 self._work.postponed += 1
+            elif self._unmoved(grey, track):
+                self._work.kept += 1
             else:
                 result.found.extend(self._look_for(grey, track))
                 result.searched.add(track.id)

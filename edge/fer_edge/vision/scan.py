@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,21 +17,36 @@ from fer_edge.vision.settings import ScheduleSettings, Work
 from fer_edge.vision.tracker import Track
 
 _SHARE: Final = 0.25
-"""Part of a frame's budget that a slice may use even if the known faces have spent it all: no face waits for ever."""
+"""Part of a frame's budget that slices are cut to fit even if known faces spend all of it."""
 _NARROWER: Final = 0.85
-_NARROWEST: Final = 160
-"""Least working width: a face must then be 15 % of the frame's width, which is somebody in front of the camera."""
+_NARROWEST: Final = 240
+"""Least working width: a new face must then be a tenth of the frame wide, which is somebody in front of the camera."""
+_PATIENCE: Final = 2
+"""Cadences that a full scan may take before it is better to scan less finely."""
+_SELDOM: Final = 4
+"""The cadence is stretched to so many times the one wanted at most."""
+_STARVED: Final = 2
+"""After so many frames without a slice there is one, whatever it costs: no face waits for ever."""
+_FILL: Final = 0.8
+"""Part of the time that frames leave for scanning, on average, which a slice is cut to fit: frames differ."""
+_ROOM_RATE: Final = 0.1
+"""Weight of a frame in that average."""
 _WHOLE_EVERY: Final = 4
 """One of so many full scans ignores what changed and searches everything."""
 _ALONE: Final = 3
-"""With nobody in view scans come so many times as often."""
+"""With nobody in view what changed is scanned so many times as often."""
+_LOST: Final = 3
+"""After so many frames in which it was searched for in vain a face may have jumped, and is searched for everywhere."""
+_PAUSE: Final = 2
+"""Least frames from the start of one scan to that of the next."""
 
 
 class Scanner:
     """Scans the frame, or what changed in it, in slices that keep the budget.
 
-    A scan of a part of the frame earns a pause of that part of the cadence, so a small movement is looked at within two
-    frames and a moving camera costs no more than the cadence allows.
+    What changed is paid for from a purse: a full scan empties it, a cadence later it is full again, and a scan of a
+    tenth of the frame takes a tenth. So a small movement is looked at within a few frames, and a moving camera costs no
+    more than the cadence allows.
     """
 
     def __init__(self, detector: Detector, settings: ScheduleSettings, budget: FrameBudget, work: Work) -> None:
@@ -41,6 +57,11 @@ class Scanner:
         self._cost = CostModel()
         self._changes = ChangeMap()
         self._waiting: list[Slice] = []
+        self._debt = 0.0
+        """Part of the frame scanned lately; 1.0 is an empty purse."""
+        self._room: float | None = None
+        """Seconds of a frame that are left for scanning, on average."""
+        self._last_slice = 0
         self._next = 0
         self._next_whole = 0
         self.working_width = settings.working_width
@@ -59,8 +80,10 @@ class Scanner:
             New faces, each looked at closely.
         """
         visible = [track.expected for track in tracks if not track.missed] if self._settings.follow else []
-        if any(track.missed == _ALONE for track in tracks):
-            self._next = min(self._next, self._work.frames)  # somebody was just lost: look for them now
+        self._learn_room()
+        self._debt = max(0.0, self._debt - (1 if visible else _ALONE) / self.every)
+        if any(track.missed == _LOST for track in tracks):
+            self._debt = 0.0  # somebody was just lost: look for them now
         if not self._waiting:
             areas = self._due(grey, visible)
             if not areas:
@@ -74,36 +97,36 @@ class Scanner:
             return everything
         if self._work.frames < self._next:
             return []
-        return self._changes.changed(grey, visible) if self._settings.changes_only else everything
+        areas = self._changes.changed(grey, visible) if self._settings.changes_only else everything
+        return areas if self._debt + _part(areas, grey) <= 1.0 else []
 
     def _begin(self, grey: UInt8Array, areas: Sequence[Box], following: bool) -> list[Slice]:
         size = grey.shape[1], grey.shape[0]
         if self._settings.changes_only:
             for area in areas:
                 self._changes.searched(grey, area)
-        self._adapt(size)
-        every = self.every if following else max(1, self.every // _ALONE)
-        part = sum(w * h for _, _, w, h in areas) / (size[0] * size[1])
-        self._next = self._work.frames + max(min(2, every), round(every * part))
+        part = _part(areas, grey)
+        self._debt = min(1.0, self._debt + part)
+        self._next = self._work.frames + min(_PAUSE, self.every)
         if part == 1.0:
             self._work.full_scans += 1
+            self._adapt(size)
             self._next_whole = self._work.frames + self.every * (_WHOLE_EVERY if following else 1)
         else:
             self._work.area_scans += 1
-        room = self._cost.units(self._room())
-        return [piece for area in areas for piece in self._plan(size, area, self.working_width, room)]
+        return [piece for area in areas for piece in self._plan(size, area, self.working_width)]
 
     def _some_slices(self, grey: UInt8Array, visible: Sequence[Box]) -> list[Detection]:
         octaves = Octaves(grey, self.working_width)
         unlimited = self._work.slices == 0  # nothing is known yet, of the scene or of the board
-        first = True
         new: list[Detection] = []
         while self._waiting:
             piece = self._waiting[0]
-            if not (first or unlimited or self._cost.seconds(piece.windows) <= self._budget.left()):
+            starved = self._work.frames - self._last_slice >= _STARVED
+            if not (unlimited or starved or self._cost.seconds(piece.windows) <= self._budget.left()):
                 break
             del self._waiting[0]
-            first = False
+            self._last_slice = self._work.frames
             for proposal in self._search(octaves, piece):
                 if not any(same_face(proposal.box, known) for known in visible):
                     new += self._confirmed(grey, proposal, new)
@@ -125,34 +148,47 @@ class Scanner:
         self._work.pixels += pixels
         return [detection for detection in found if min(detection.box[2:]) >= 0.9 * self._settings.min_face_px]
 
-    def _room(self) -> float:
-        """Return the seconds that a scan may take of a frame like this one."""
-        return max(self._budget.left(), self._budget.left(_SHARE) + self._budget.spent())
+    def _learn_room(self) -> None:
+        """Take in how many seconds of this frame are left to scan, which is never less than a share of the budget."""
+        room = max(self._budget.left(), self._budget.left(_SHARE) + self._budget.spent())
+        known = room if self._room is None or math.isinf(room) else self._room
+        self._room = room if math.isinf(room) else known + _ROOM_RATE * (room - known)
 
     def _adapt(self, size: tuple[int, int]) -> None:
         """Choose the working width and the cadence by what a scan costs here.
 
-        The width is the largest of a ladder at which a full scan is done within one cadence, with some reluctance to
-        widen it again. The cadence leaves every second frame free of slices.
+        The width is the largest of a ladder at which a full scan is done within two cadences, with some reluctance
+        to widen it again. The cadence leaves every second frame free of slices.
         """
-        widest = min(self._settings.working_width, size[0])
-        width = widest
+        wanted = self._settings.full_scan_every
+        width = min(self._settings.working_width, size[0])
         while True:
-            slices = self._plan(size, (0, 0, *size), width, float("inf"))
-            frames = self._cost.seconds(sum(piece.windows for piece in slices)) / self._room()
-            limit = self._settings.full_scan_every * (1.0 if width <= self.working_width else 0.7)
-            if frames <= limit or width * _NARROWER < _NARROWEST:
+            windows = sum(piece.windows for piece in self._plan(size, (0, 0, *size), width))
+            frames = self._cost.seconds(windows) / self._slice_s
+            if frames <= wanted * _PATIENCE * (1.0 if width <= self.working_width else 0.7):
+                break
+            if width * _NARROWER < _NARROWEST:
                 break
             width = round(width * _NARROWER)
         self.working_width = width
-        self.every = max(self._settings.full_scan_every, round(2 * frames))
+        self.every = max(wanted, min(round(2 * frames), _SELDOM * wanted))
 
-    def _plan(self, size: tuple[int, int], area: Box, width: int, slice_windows: float) -> list[Slice]:
+    @property
+    def _slice_s(self) -> float:
+        """Seconds that a slice may take."""
+        return _FILL * self._room if self._room else float("inf")
+
+    def _plan(self, size: tuple[int, int], area: Box, width: int) -> list[Slice]:
         return plan(
             size,
             area,
             working_width=width,
             min_face=self._settings.min_face_px,
             window=self._detector.window,
-            slice_windows=slice_windows,
+            slice_windows=self._cost.units(self._slice_s),
         )
+
+
+def _part(areas: Sequence[Box], grey: UInt8Array) -> float:
+    """Return which part of the frame the areas, which do not overlap, make up."""
+    return sum(w * h for _, _, w, h in areas) / grey.size
