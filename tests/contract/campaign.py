@@ -19,9 +19,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fer_edge.contract.memory import peak_rss_mb
+
+Kind = Literal["mutate", "sweep"]
 
 ROOT: Final = Path(__file__).parents[2]
 CASE_LIMIT_S: Final = 30.0
@@ -45,19 +47,26 @@ class Tally:
     """Longest time of a case, its verification, loading and running together."""
 
 
-def run_campaign(files: Sequence[Path], first: int, cases: int) -> Tally:
-    """Push the cases with the seeds ``first`` to ``first + cases - 1`` through verification and interpreter."""
+def run_campaign(files: Sequence[Path], first: int, cases: int, kind: Kind = "mutate") -> Tally:
+    """Push the cases ``first`` to ``first + cases - 1`` through verification and interpreter.
+
+    Args:
+        files: valid ones, to be spoiled.
+        first: seed of the first case; its number in a sweep.
+        cases: how many.
+        kind: ``mutate`` by chance, or ``sweep`` through every word.
+    """
     tally = Tally()
     following = first
     while following < first + cases:
-        following = _run_worker(files, following, first + cases, tally)
+        following = _run_worker(files, following, first + cases, tally, kind)
     return tally
 
 
-def _run_worker(files: Sequence[Path], first: int, end: int, tally: Tally) -> int:
+def _run_worker(files: Sequence[Path], first: int, end: int, tally: Tally, kind: Kind) -> int:
     """Run a worker until it is through or dies; return the seed with which to go on."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    command = [sys.executable, "-m", "tests.contract.campaign", str(first), str(end), *map(str, files)]
+    command = [sys.executable, "-m", "tests.contract.campaign", kind, str(first), str(end), *map(str, files)]
     worker = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, cwd=ROOT
     )
@@ -102,19 +111,20 @@ def _forward(stream: Any, lines: queue.SimpleQueue[str | None]) -> None:
     lines.put(None)
 
 
-def _work(first: int, end: int, files: Sequence[Path]) -> None:
+def _work(kind: str, first: int, end: int, files: Sequence[Path]) -> None:
     import tempfile
 
-    from tests.contract.mutations import Specimen, mutate
+    from tests.contract.mutations import Specimen, mutate, swept
 
     specimens = [Specimen.of(path.name, path.read_bytes()) for path in files]
+    spoil = swept if kind == "sweep" else mutate
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         path = Path(folder) / "mutant.tflite"
         for seed in range(first, end):
             print(json.dumps({"begins": seed}), flush=True)
-            path.write_bytes(mutate(specimens, seed))
+            path.write_bytes(spoil(specimens, seed))
             if os.environ.get("FER_EDGE_TEST_CRASH_AT") == str(seed):
                 os.abort()
             started = time.perf_counter()
@@ -152,4 +162,4 @@ def _outcome(path: Path) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    _work(int(sys.argv[1]), int(sys.argv[2]), [Path(name) for name in sys.argv[3:]])
+    _work(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), [Path(name) for name in sys.argv[4:]])

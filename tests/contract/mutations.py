@@ -66,6 +66,62 @@ def mutate(specimens: list[Specimen], seed: int) -> bytes:
     return bytes(data) if rng.random() < 0.05 else _sealed(bytes(data))
 
 
+_WORDS: tuple[int, ...] = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    8,
+    16,
+    64,
+    255,
+    2**16,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**32 - 4,
+    2**32 - 2,
+    2**32 - 1,
+)
+_STEPS = (-4, -1, 1, 4)
+_FLOATS = (math.nan, math.inf, -1.0, 1e-38, 1e-10, 1e10, 1e30)
+_PER_WORD = len(_WORDS) + len(_STEPS) + len(_FLOATS)
+
+
+def sweep_size(specimens: list[Specimen]) -> int:
+    """Return the number of cases of :func:`swept`."""
+    return _PER_WORD * sum(len(_words(specimen)) for specimen in specimens)
+
+
+def swept(specimens: list[Specimen], number: int) -> bytes:
+    """Return one of ``specimens`` with one word of its structure changed: each word, each value, one after the other.
+
+    Chance alone seldom puts the one value that matters into the one word that matters: of 1,000 words of an index or a
+    size there may be one in which -1 kills the interpreter.
+    """
+    for specimen in specimens:
+        words = _words(specimen)
+        if number < _PER_WORD * len(words):
+            break
+        number -= _PER_WORD * len(words)
+    at, choice = words[number // _PER_WORD], number % _PER_WORD
+    data = bytearray(specimen.data)
+    if choice < len(_WORDS):
+        _put(data, at, struct.pack("<I", _WORDS[choice]))
+    elif (choice := choice - len(_WORDS)) < len(_STEPS):
+        (value,) = struct.unpack_from("<I", data, at)
+        _put(data, at, struct.pack("<I", (value + _STEPS[choice]) % 2**32))
+    else:
+        _put(data, at, struct.pack("<f", _FLOATS[choice - len(_STEPS)]))
+    return _sealed(bytes(data))
+
+
+def _words(specimen: Specimen) -> list[int]:
+    """Return where the aligned words of the structure stand."""
+    return [at for gap in specimen.structure for at in gap if at % 4 == 0 and at + 4 <= len(specimen.data)]
+
+
 def _sealed(data: bytes) -> bytes:
     """Return ``data`` with the right checksum, as far as a card can still be found."""
     try:

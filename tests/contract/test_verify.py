@@ -14,7 +14,7 @@ from fer_edge.contract.interpreter import bare_interpreter, load_model
 from fer_edge.contract.verify import verify_model
 from fer_edge.errors import ModelError
 from tests.contract.campaign import run_campaign
-from tests.contract.mutations import Specimen, mutate
+from tests.contract.mutations import Specimen, mutate, sweep_size, swept
 from tests.contract.small_graph import SmallGraph
 from tests.edge.tiny_model import write_tiny_model
 
@@ -106,6 +106,10 @@ def other_bias(small: SmallGraph) -> None:
     small.operators["dense"].inputs[2] = small.operators["conv"].inputs[2]
 
 
+def no_shape(small: SmallGraph) -> None:
+    small.operators["reshape"].inputs[1] = -1  # XNNPACK of LiteRT 2.3 follows it: a segmentation fault
+
+
 def backwards(small: SmallGraph) -> None:
     small.graph.operators.reverse()
 
@@ -126,7 +130,8 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "operator with subgraphs": (code("pad", schema.BuiltinOperator.WHILE), "operator 119 is not one"),
     "input out of range": (operands("sum", [1, 10_000]), "a tensor that is not there"),
     "negative input": (operands("sum", [1, -5]), "a tensor that is not there"),
-    "input left out": (operands("sum", [1, -1]), "input 1 is left out"),
+    "input left out": (operands("sum", [1, -1]), "one of them left out"),
+    "shape left out": (no_shape, "RESHAPE: operands (14, -1), one of them left out"),
     "missing bias": (lambda small: small.operators["depthwise"].inputs.pop(), "2 inputs and 1 outputs"),
     "bias of another length": (other_bias, "a bias of 4 for 7 channels"),
     "written constant": (lambda small: setattr(small.operators["sum"], "outputs", [2]), "has a value already"),
@@ -261,3 +266,18 @@ def test_a_campaign_that_cannot_begin_is_no_finding(tmp_path: Path) -> None:
     (tmp_path / "notes.tflite").write_text("no model")
     with pytest.raises(RuntimeError, match="before its first case"):
         run_campaign([tmp_path / "notes.tflite"], first=0, cases=2)
+
+
+def test_a_sweep_changes_one_word_at_a_time(tmp_path: Path) -> None:
+    specimens = [Specimen.of("tiny", write_tiny_model(tmp_path / "tiny.tflite").read_bytes())]
+    size = sweep_size(specimens)
+    card = specimens[0].card
+    outside = [*range(card.start), *range(card.start + card.size, len(specimens[0].data))]
+    for number in (0, size // 2, size - 1):
+        changed = swept(specimens, number)
+        at = [n for n in outside if changed[n] != specimens[0].data[n]]
+        assert len(at) <= 4
+        assert not at or at[-1] - at[0] < 4
+    tally = run_campaign([SmallGraph().write(tmp_path / "small.tflite")], first=0, cases=1000, kind="sweep")
+    assert tally.failures == {}
+    assert tally.cases == 1000

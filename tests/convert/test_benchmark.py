@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fer_convert.latency_machine import BoardState
 from fer_convert.latency_subject import preprocessing_of
 from fer_convert.latency_worker import Job, run_job
 from fer_edge.cli import main
@@ -108,6 +109,21 @@ def test_a_sustained_run_is_told_by_windows(tiny: Path, capsys: pytest.CaptureFi
     assert window["n"] > 10
     assert window["board"].keys() >= {"temperature_c", "throttled"}
     assert model["sustained"]["slowdown"] == 1.0  # first and last are the same window
+
+
+def test_a_run_that_was_throttled_is_marked(
+    tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = iter([0x0, 0x4, 0x40000])
+    monkeypatch.setattr(
+        "fer_convert.benchmark.board_state",
+        lambda: BoardState(81.0, 1000.0, "ondemand", next(flags), None, 1.0),
+    )
+    arguments = [str(tiny), "--rounds", "1", "--samples", "5", "--frames", "0", "--threads", "1"]
+    assert main(["benchmark", *arguments]) == 1
+    captured = capsys.readouterr()
+    assert "INVALID: the board slowed itself down: throttled" in captured.out
+    assert "fer-edge: INVALID" in captured.err
 
 
 def test_operators_are_listed(tiny: Path) -> None:

@@ -1,8 +1,8 @@
 """The graph in a .tflite file, read from a file that nobody vouches for.
 
 Every table, vector and string of TensorFlow's ``schema.fbs`` that a TFLite runtime follows on its way to the first
-inference is bounds-checked here, because the runtimes themselves do not (they segfault on a bad offset). What the
-operators mean is held against :mod:`fer_edge.contract.operators`.
+inference is bounds-checked here: how much of that a runtime does by itself depends on its version. What the operators
+mean is held against :mod:`fer_edge.contract.operators`.
 """
 
 from __future__ import annotations

@@ -67,6 +67,8 @@ class Rule:
     """How many of the first inputs have the output's type."""
     types: frozenset[int] = ACTIVATIONS
     """Of the output."""
+    optional: int | None = None
+    """Number of the input that may be left out by an index of -1; XNNPACK follows that index for any other."""
     moves: bool = False
     """It moves values without changing them, so that its output must be quantized as its inputs."""
 
@@ -80,7 +82,7 @@ RULES: Final[dict[int, Rule]] = {
     3: Rule("CONV_2D", (3,), frozenset({1}), shapes.conv_2d),
     4: Rule("DEPTHWISE_CONV_2D", (3,), frozenset({2}), shapes.depthwise_conv_2d),
     6: Rule("DEQUANTIZE", (1,), frozenset({0, 38}), shapes.unchanged, alike=0, types=_FLOAT),
-    9: Rule("FULLY_CONNECTED", (2, 3), frozenset({8}), shapes.fully_connected),
+    9: Rule("FULLY_CONNECTED", (2, 3), frozenset({8}), shapes.fully_connected, optional=2),
     14: Rule("LOGISTIC", (1,), frozenset({0}), shapes.unchanged),
     17: Rule("MAX_POOL_2D", (1,), frozenset({5}), shapes.pool_2d, moves=True),
     18: Rule("MUL", (2,), frozenset({21}), shapes.broadcast, alike=2),
@@ -131,6 +133,8 @@ def check_operator(graph: Graph, operator: Operator) -> int:
 def _check(node: Node, operator: Operator, rule: Rule) -> int:
     if len(operator.inputs) not in rule.operands or len(operator.outputs) != 1:
         raise DamagedError(f"{len(operator.inputs)} inputs and {len(operator.outputs)} outputs")
+    if any(index < 0 and number != rule.optional for number, index in enumerate(operator.inputs)):
+        raise DamagedError(f"operands {operator.inputs}, one of them left out")
     if not 1 <= operator.version <= MAX_VERSION or operator.options_type not in rule.options:
         raise DamagedError(f"version {operator.version} with options of type {operator.options_type}")
     _check_options(operator.options, OPTIONS[operator.options_type])
