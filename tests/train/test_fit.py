@@ -1,4 +1,4 @@
-"""The training loop on whatever backend KERAS_BACKEND names; `python3 dev.py backends` runs it on all three."""
+"""The training loop on whatever backend KERAS_BACKEND names; `python3 dev.py backends` runs it on the other two."""
 
 from __future__ import annotations
 

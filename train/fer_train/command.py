@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 NAME = "train"
@@ -29,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not (args.recipe or args.model):
         raise UsageError("name a network with --model NAME or a recipe with --recipe NAME")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Keras imports TensorFlow, where there is one, on any backend
     try:
         import keras  # noqa: F401
     except ModuleNotFoundError as error:
