@@ -154,6 +154,14 @@ def test_everything_is_searched_now_and_then_even_if_nothing_changes() -> None:
     assert watch.report().full_scans == 4
 
 
+def test_after_the_last_face_has_gone_everything_is_searched_on_the_cadence() -> None:
+    watch = schedule(SquareDetector(), replace(EASY, full_scan_every=10, hold_s=0.1, forget_after_s=0.1))
+    show(watch, [world((100, 100, 80, 80))] * 12)
+    before = watch.report().full_scans
+    show(watch, [world()] * 40, start=12)
+    assert watch.report().full_scans - before >= 4
+
+
 def test_a_moving_camera_is_scanned_by_the_cadence() -> None:
     rng = np.random.default_rng(0)
     wide = np.repeat(np.repeat(rng.integers(0, 80, (48, 200), dtype=np.uint8), 10, 0), 10, 1)

@@ -6,32 +6,39 @@ from collections.abc import Callable
 from typing import Final
 
 _LEARNING_RATE: Final = 0.2
+_INTERRUPTED: Final = 3.0
+"""A piece that took so many times what was predicted was not alone on the processor."""
 _MEAN_RATE: Final = 0.1
 
 
 class CostModel:
-    """Predicts the time of a piece of work from its size, by the times of earlier pieces."""
+    """Predicts the time of a piece of work from its size, by the times of earlier pieces.
+
+    Times and sizes are averaged apart, so that a small piece, whose time is mostly overhead, says little about the
+    cost of a large one.
+    """
 
     def __init__(self) -> None:
-        self._seconds_per_unit: float | None = None
+        self._seconds = 0.0
+        self._units = 0.0
 
     def seconds(self, units: float) -> float:
         """Return how long ``units`` of work should take; 0 before anything was learned."""
-        return (self._seconds_per_unit or 0.0) * units
+        return self._seconds * units / self._units if self._units else 0.0
 
     def units(self, seconds: float) -> float:
         """Return how much work fits into ``seconds``; infinite before anything was learned."""
-        return seconds / self._seconds_per_unit if self._seconds_per_unit else float("inf")
+        return seconds * self._units / self._seconds if self._seconds else float("inf")
 
     def learn(self, units: float, seconds: float) -> None:
-        """Take in that ``units`` of work took ``seconds``."""
-        measured = seconds / max(units, 1.0)
-        known = self._seconds_per_unit
-        if not known:
-            self._seconds_per_unit = measured
-        else:
-            # One piece that was interrupted by another process must not look like a slow board.
-            self._seconds_per_unit = known + _LEARNING_RATE * (min(measured, 3.0 * known) - known)
+        """Take in that ``units`` of work, more than 0, took ``seconds``."""
+        if not self._seconds:
+            self._seconds, self._units = seconds, units
+            return
+        # One piece that was interrupted by another process must not look like a slow board.
+        plausible = min(seconds, _INTERRUPTED * self.seconds(units))
+        self._seconds += _LEARNING_RATE * (plausible - self._seconds)
+        self._units += _LEARNING_RATE * (units - self._units)
 
 
 class FrameBudget:

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 
 from fer_edge.contract.preprocess import Box, UInt8Array
-from fer_edge.vision.boxes import around, bounding, clipped, intersection, scaled
+from fer_edge.vision.boxes import bounding, clipped, intersection, scaled
 
 CHANGE: Final = 10
 """Grey levels by which a cell must differ. Sensor noise of 5 levels leaves 0.6 in the mean of 8 x 8 pixels, and
 passing light moves cells by a few; the edge of anything that moves is worth tens."""
 _CELLS_ACROSS: Final = 80
-_KNOWN_REACH: Final = 2.0
-"""Around a known face, head and shoulders move with it; that is no news."""
+_PERSON: Final = (-0.8, -0.8, 2.6, 4.0)
+"""(x, y, width, height) of head and trunk, in sides of the face box: what moves with a known face is no news."""
 _GROW: Final = np.ones((5, 5), np.uint8)
 _PATCH: Final = 16
 _PATCH_CHANGE: Final = 8
@@ -47,7 +47,7 @@ class ChangeMap:
         different = cv2.threshold(cv2.absdiff(now, self._searched), CHANGE, 255, cv2.THRESH_BINARY)[1]
         cell = size[0] / now.shape[1], size[1] / now.shape[0]
         for box in known:
-            x, y, w, h = around(box, _KNOWN_REACH)
+            x, y, w, h = _person(box)
             x0, y0 = max(0, int(x / cell[0])), max(0, int(y / cell[1]))
             different[y0 : max(0, int((y + h) / cell[1])), x0 : max(0, int((x + w) / cell[0]))] = 0
         if not different.any():
@@ -87,6 +87,11 @@ def _grid(grey: UInt8Array) -> UInt8Array:
     step = max(1, grey.shape[1] // _CELLS_ACROSS)
     size = (max(1, grey.shape[1] // step), max(1, grey.shape[0] // step))
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _person(face: Box) -> Box:
+    x, y, w, h = face
+    return round(x + _PERSON[0] * w), round(y + _PERSON[1] * h), round(_PERSON[2] * w), round(_PERSON[3] * h)
 
 
 def _separate(boxes: list[Box]) -> list[Box]:

@@ -32,7 +32,7 @@ _FILL: Final = 0.8
 _ROOM_RATE: Final = 0.1
 """Weight of a frame in that average."""
 _WHOLE_EVERY: Final = 4
-"""One of so many full scans ignores what changed and searches everything."""
+"""With somebody in view, everything is searched every so many cadences, whether it changed or not."""
 _ALONE: Final = 3
 """With nobody in view what changed is scanned so many times as often."""
 _LOST: Final = 3
@@ -63,7 +63,7 @@ class Scanner:
         """Seconds of a frame that are left for scanning, on average."""
         self._last_slice = 0
         self._next = 0
-        self._next_whole = 0
+        self._last_whole: int | None = None
         self.working_width = settings.working_width
         self.every = settings.full_scan_every
 
@@ -71,7 +71,7 @@ class Scanner:
         """Drop what is under way and scan everything in the next frame: the picture is another one."""
         self._changes = ChangeMap()
         self._waiting = []
-        self._next = self._next_whole = 0
+        self._last_whole = None
 
     def search(self, grey: UInt8Array, tracks: Sequence[Track]) -> list[Detection]:
         """Do this frame's part of a scan, if one is due.
@@ -88,19 +88,20 @@ class Scanner:
             areas = self._due(grey, visible)
             if not areas:
                 return []
-            self._waiting = self._begin(grey, areas, bool(visible))
+            self._waiting = self._begin(grey, areas)
         return self._some_slices(grey, visible)
 
     def _due(self, grey: UInt8Array, visible: Sequence[Box]) -> list[Box]:
         everything = [(0, 0, grey.shape[1], grey.shape[0])]
-        if self._work.frames >= self._next_whole:
+        wait = max(self.every, _WHOLE_EVERY * self._settings.full_scan_every) if visible else self.every
+        if self._last_whole is None or self._work.frames - self._last_whole >= wait:
             return everything
         if self._work.frames < self._next:
             return []
         areas = self._changes.changed(grey, visible) if self._settings.changes_only else everything
         return areas if self._debt + _part(areas, grey) <= 1.0 else []
 
-    def _begin(self, grey: UInt8Array, areas: Sequence[Box], following: bool) -> list[Slice]:
+    def _begin(self, grey: UInt8Array, areas: Sequence[Box]) -> list[Slice]:
         size = grey.shape[1], grey.shape[0]
         if self._settings.changes_only:
             for area in areas:
@@ -111,7 +112,7 @@ class Scanner:
         if part == 1.0:
             self._work.full_scans += 1
             self._adapt(size)
-            self._next_whole = self._work.frames + self.every * (_WHOLE_EVERY if following else 1)
+            self._last_whole = self._work.frames
         else:
             self._work.area_scans += 1
         return [piece for area in areas for piece in self._plan(size, area, self.working_width)]
