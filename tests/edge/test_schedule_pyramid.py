@@ -112,7 +112,7 @@ def test_change_is_told_place_by_place() -> None:
     changes = ChangeMap()
     empty = world()
     assert changes.changed(empty, ()) == [(0, 0, 640, 480)]
-    changes.searched(empty, (0, 0, 640, 480))
+    changes.searched(empty, [(0, 0, 640, 480)])
     assert changes.changed(empty, ()) == []
     left, right = (50, 50, 80, 80), (450, 300, 60, 60)
     both = world(left, right)
@@ -123,20 +123,38 @@ def test_change_is_told_place_by_place() -> None:
         assert x + w + 8 <= ax + aw <= x + w + 40
         assert y + h + 8 <= ay + ah <= y + h + 40
     assert changes.changed(both, [left]) == [areas[1]]
-    changes.searched(both, areas[0])
+    changes.searched(both, [areas[0]])
     assert changes.changed(both, ()) == [areas[1]]
 
 
 def test_slow_change_adds_up() -> None:
     changes = ChangeMap()
-    changes.searched(world((200, 200, 60, 60), brightness=20), (0, 0, 640, 480))
+    changes.searched(world((200, 200, 60, 60), brightness=20), [(0, 0, 640, 480)])
     seen = [bool(changes.changed(world((200, 200, 60, 60), brightness=20 + 2 * n), ())) for n in range(12)]
     assert seen == [False] * 6 + [True] * 6
 
 
 def test_areas_that_touch_become_one() -> None:
     changes = ChangeMap()
-    changes.searched(world(), (0, 0, 640, 480))
+    changes.searched(world(), [(0, 0, 640, 480)])
     # A bracket and what it embraces: their boxes overlap, their pixels do not.
     picture = world((100, 100, 200, 16), (100, 100, 16, 200), (220, 220, 40, 40))
     assert len(changes.changed(picture, ())) == 1
+
+
+def test_rain_is_searched_as_one() -> None:
+    changes = ChangeMap()
+    changes.searched(world(), [(0, 0, 640, 480)])
+    drops: list[Box] = [(20 + 80 * (n % 8), 20 + 80 * (n // 8), 10, 10) for n in range(40)]
+    assert len(changes.changed(world(*drops[:10]), ())) == 10
+    assert len(changes.changed(world(*drops), ())) == 1
+
+
+def test_a_body_below_a_known_face_is_no_news_unless_somebody_was_lost_there() -> None:
+    changes = ChangeMap()
+    changes.searched(world(), [(0, 0, 640, 480)])
+    face: Box = (300, 100, 60, 60)
+    hand: Box = (320, 220, 40, 40)
+    assert changes.changed(world(face, hand), [face]) == []
+    (area,) = changes.changed(world(face, hand), [face], [(330, 210, 50, 50)])
+    assert area[1] > face[1] + face[3]

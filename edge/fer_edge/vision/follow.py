@@ -18,7 +18,7 @@ from fer_edge.vision.tracker import Track
 _SHARE: Final = 0.75
 """Part of a frame's budget for following; the rest is kept for finding new faces."""
 _RETRY_EVERY: Final = 2
-"""A lost face is searched for in every second frame: that search is wide, and costs four times the usual one."""
+"""A face that is still lost is searched for in every second frame: that search costs four times the usual one."""
 
 
 class Followed(NamedTuple):
@@ -48,10 +48,10 @@ class Follower:
         self._memories: dict[int, _Memory] = {}
 
     def search(self, grey: UInt8Array, tracks: Sequence[Track]) -> Followed:
-        """Search for the faces of ``tracks`` in a frame."""
+        """Search for the faces of ``tracks`` in a frame; at least one is searched for, whatever the budget."""
         result = Followed([], set())
         for track in sorted(tracks, key=lambda track: track.searched):
-            if track.missed and track.missed % _RETRY_EVERY == 0 and track.searched + 1 == self._work.frames:
+            if track.missed > 1 and self._work.frames - track.searched < _RETRY_EVERY:
                 continue
             if result.searched and self._cost.seconds(1) > self._budget.left(_SHARE):
                 self._work.postponed += 1

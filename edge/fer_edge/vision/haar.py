@@ -28,6 +28,9 @@ class HaarDetector:
     compare. The profile cascade knows one side only, so it searches the mirrored image too; it is asked only where
     the frontal one found nothing, because the two passes triple the cost.
 
+    OpenCV splits a search over ``cv2.getNumThreads()`` threads. The schedule's searches are so small that this gains
+    nothing and takes processors away from the classifier: a program that uses it should call ``cv2.setNumThreads(1)``.
+
     Args:
         profile: also look for faces in profile.
         cascade: another frontal cascade to use instead of the bundled one.

@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
-import numpy as np
-
 from fer_edge.contract.preprocess import Box, UInt8Array
 from fer_edge.vision.base import Detection, Detector
 from fer_edge.vision.boxes import around, clipped, scaled
+from fer_edge.vision.resample import resized
 
 _SCALE_FACTOR: Final = 1.1
 """As fine as the full-scale scans that people compare with: their boxes are ours."""
@@ -66,7 +64,7 @@ def look(grey: UInt8Array, box: Box, how: Look, detector: Detector) -> tuple[lis
     size = round(w * scale), round(h * scale)
     if min(size) < smallest:
         return [], 0
-    patch = np.asarray(cv2.resize(grey[y : y + h, x : x + w], size, interpolation=cv2.INTER_AREA), np.uint8)
+    patch = resized(grey[y : y + h, x : x + w], size)
     found = detector.detect(patch, min_size=smallest, max_size=round(how.grow * side), scale_factor=_SCALE_FACTOR)
     back = w / size[0], h / size[1]
     return [Detection(scaled(d.box, back, (x, y)), d.score) for d in found if d.score >= how.evidence], patch.size

@@ -35,8 +35,8 @@ _WHOLE_EVERY: Final = 4
 """With somebody in view, everything is searched every so many cadences, whether it changed or not."""
 _ALONE: Final = 3
 """With nobody in view what changed is scanned so many times as often."""
-_LOST: Final = 3
-"""After so many frames in which it was searched for in vain a face may have jumped, and is searched for everywhere."""
+_LOST: Final = 2
+"""After so many searches in vain a face may have jumped, and is searched for everywhere."""
 _PAUSE: Final = 2
 """Least frames from the start of one scan to that of the next."""
 
@@ -85,27 +85,26 @@ class Scanner:
         if any(track.missed == _LOST for track in tracks):
             self._debt = 0.0  # somebody was just lost: look for them now
         if not self._waiting:
-            areas = self._due(grey, visible)
+            areas = self._due(grey, visible, [track.expected for track in tracks if track.missed])
             if not areas:
                 return []
             self._waiting = self._begin(grey, areas)
         return self._some_slices(grey, visible)
 
-    def _due(self, grey: UInt8Array, visible: Sequence[Box]) -> list[Box]:
+    def _due(self, grey: UInt8Array, visible: Sequence[Box], lost: Sequence[Box]) -> list[Box]:
         everything = [(0, 0, grey.shape[1], grey.shape[0])]
         wait = max(self.every, _WHOLE_EVERY * self._settings.full_scan_every) if visible else self.every
         if self._last_whole is None or self._work.frames - self._last_whole >= wait:
             return everything
         if self._work.frames < self._next:
             return []
-        areas = self._changes.changed(grey, visible) if self._settings.changes_only else everything
+        areas = self._changes.changed(grey, visible, lost) if self._settings.changes_only else everything
         return areas if self._debt + _part(areas, grey) <= 1.0 else []
 
     def _begin(self, grey: UInt8Array, areas: Sequence[Box]) -> list[Slice]:
         size = grey.shape[1], grey.shape[0]
         if self._settings.changes_only:
-            for area in areas:
-                self._changes.searched(grey, area)
+            self._changes.searched(grey, areas)
         part = _part(areas, grey)
         self._debt = min(1.0, self._debt + part)
         self._next = self._work.frames + min(_PAUSE, self.every)

@@ -17,14 +17,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Final
 
-import cv2
-import numpy as np
-
 from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.vision.base import Detector, TrackedBox
 from fer_edge.vision.boxes import scaled, without_duplicates
 from fer_edge.vision.budget import FrameBudget
 from fer_edge.vision.follow import Followed, Follower
+from fer_edge.vision.resample import resized
 from fer_edge.vision.scan import Scanner
 from fer_edge.vision.settings import ScheduleReport, ScheduleSettings, Work
 from fer_edge.vision.tracker import Tracker
@@ -105,9 +103,10 @@ class DetectionSchedule:
         """
         scale = min(1.0, _STILL_SIDE / max(grey.shape))
         size = max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale))
-        picture = grey if scale == 1.0 else np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
         smallest = max(self._detector.window, round(self._settings.min_face_px * scale))
-        found = self._detector.detect(picture, min_size=smallest, max_size=None, scale_factor=_STILL_SCALE_FACTOR)
+        found = self._detector.detect(
+            resized(grey, size), min_size=smallest, max_size=None, scale_factor=_STILL_SCALE_FACTOR
+        )
         back = grey.shape[1] / size[0], grey.shape[0] / size[1]
         boxes = sorted(scaled(d.box, back) for d in without_duplicates(d for d in found if d.score >= 1.0))
         return [TrackedBox(n, box, fresh=True, first_seen=0.0, last_seen=0.0) for n, box in enumerate(boxes, 1)]
