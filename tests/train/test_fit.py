@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +23,11 @@ keras = pytest.importorskip("keras", reason="needs the train extra")
 
 from fer_train.batches import predict  # noqa: E402
 from fer_train.checkpoint import RunState  # noqa: E402
+from fer_train.fer2013 import Fer2013  # noqa: E402
 from fer_train.fit import fingerprint_of, fit, restore  # noqa: E402
 from fer_train.models import build, with_softmax  # noqa: E402
 from fer_train.recipe import load_recipe  # noqa: E402
+from fer_train.targets import training_targets  # noqa: E402
 
 TINY_FILE = Path(__file__).with_name("tiny.toml")
 TINY = load_recipe(str(TINY_FILE))
@@ -34,10 +38,14 @@ def synthetic() -> SyntheticFer2013:
     return SyntheticFer2013.generate(per_class=(40, 10, 10))
 
 
+def fit_tiny(data: Fer2013, checkpoint: Path, on_epoch: Callable[[RunState], None] | None = None) -> RunState:
+    targets = training_targets(TINY, data.split("Training"), None)
+    return fit(TINY, data, targets, checkpoint, fingerprint_of(TINY, data, targets), on_epoch)
+
+
 @pytest.fixture(scope="module")
 def finished(synthetic: SyntheticFer2013, tmp_path_factory: pytest.TempPathFactory) -> RunState:
-    data = synthetic.as_data()
-    return fit(TINY, data, 7, tmp_path_factory.mktemp("run") / "checkpoint.npz", fingerprint_of(TINY, data))
+    return fit_tiny(synthetic.as_data(), tmp_path_factory.mktemp("run") / "checkpoint.npz")
 
 
 def test_it_learns(synthetic: SyntheticFer2013, finished: RunState) -> None:
@@ -54,7 +62,7 @@ def test_private_test_is_never_looked_at(synthetic: SyntheticFer2013, finished: 
     rng = np.random.default_rng(1)
     pixels = np.where((data.splits == 2)[:, None, None], rng.integers(0, 256, data.pixels.shape, np.uint8), data.pixels)
     spoiled = SyntheticFer2013(pixels, synthetic.labels, synthetic.splits).as_data()
-    again = fit(TINY, spoiled, 7, tmp_path / "c.npz", "x")
+    again = fit_tiny(spoiled, tmp_path / "c.npz")
     assert [e["public_accuracy"] for e in again.history] == [e["public_accuracy"] for e in finished.history]
 
 
@@ -71,9 +79,9 @@ def test_a_run_stopped_between_epochs_goes_on_to_the_same_weights(
             raise Stopped
 
     with pytest.raises(Stopped):
-        fit(TINY, data, 7, checkpoint, fingerprint_of(TINY, data), on_epoch=stop_after_two)
+        fit_tiny(data, checkpoint, on_epoch=stop_after_two)
     assert RunState.load(checkpoint).epoch == 2
-    resumed = fit(TINY, data, 7, checkpoint, fingerprint_of(TINY, data))
+    resumed = fit_tiny(data, checkpoint)
     assert resumed.epoch == TINY.epochs
     # TensorFlow's threads add up in an order of their own; PyTorch and JAX on the CPU are exact.
     tolerance = 1e-4 if keras.backend.backend() == "tensorflow" else 0.0
@@ -84,9 +92,10 @@ def test_a_run_stopped_between_epochs_goes_on_to_the_same_weights(
 def test_a_checkpoint_of_another_run_is_refused(
     synthetic: SyntheticFer2013, finished: RunState, tmp_path: Path
 ) -> None:
-    finished.save(tmp_path / "checkpoint.npz")
+    other = dataclasses.replace(finished, fingerprint="another")
+    other.save(tmp_path / "checkpoint.npz")
     with pytest.raises(UsageError, match="another recipe, data set or backend"):
-        fit(TINY, synthetic.as_data(), 7, tmp_path / "checkpoint.npz", "another")
+        fit_tiny(synthetic.as_data(), tmp_path / "checkpoint.npz")
 
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:

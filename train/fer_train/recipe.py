@@ -38,6 +38,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_size: PositiveInt = 96
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 2013
     label_smoothing: Fraction = 0.05
+    ferplus: Fraction = 0.0
+    """Share of FER+ votes in the targets; needs the file of votes."""
     average_decay: Fraction = 0.999
     """Decay a step of the exponential moving average of the weights, which is what is evaluated and saved."""
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"

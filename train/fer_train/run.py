@@ -16,6 +16,8 @@ from typing import Any
 
 import keras
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -26,13 +28,15 @@ from fer_train import torch_speed
 from fer_train.batches import predict
 from fer_train.checkpoint import RunState
 from fer_train.fer2013 import Fer2013, load
+from fer_train.fer2013.ferplus import load_votes
 from fer_train.fit import fingerprint_of, fit, restore
 from fer_train.metrics import best_temperature, evaluate
 from fer_train.models import with_softmax
 from fer_train.recipe import Recipe, with_changes
+from fer_train.targets import training_targets
 
 
-def train(recipe: Recipe, data_path: Path, out: Path, threads: int | None = None) -> Path:
+def train(recipe: Recipe, data_path: Path, out: Path, threads: int | None = None, ferplus: Path | None = None) -> Path:
     """Train by ``recipe`` in the folder ``out``, resuming what is there.
 
     Args:
@@ -40,6 +44,7 @@ def train(recipe: Recipe, data_path: Path, out: Path, threads: int | None = None
         data_path: FER2013 in any of its forms.
         out: folder of the run.
         threads: CPU threads for PyTorch; None for all cores. Other backends take theirs from their own settings.
+        ferplus: FER+ votes on the same images, for recipes that use them.
 
     Returns:
         Path of the saved ``model.keras``: (N, height, width, channels) pixels 0 to 255 -> (N, 7) probabilities.
@@ -54,7 +59,10 @@ def train(recipe: Recipe, data_path: Path, out: Path, threads: int | None = None
     if recipe.precision == "auto":
         recipe = with_changes(recipe, precision=torch_speed.best_precision())
     _use_threads(threads)
-    fingerprint = fingerprint_of(recipe, data)
+    training = data.split("Training")
+    votes = None if ferplus is None else load_votes(ferplus, training)
+    targets = training_targets(recipe, training, votes)
+    fingerprint = fingerprint_of(recipe, data, targets)
     model_path = out / "model.keras"
     if _is_finished(out, fingerprint):
         console.print(f"{model_path}: this run is finished already")
@@ -63,12 +71,14 @@ def train(recipe: Recipe, data_path: Path, out: Path, threads: int | None = None
         f"training {recipe.model} for {recipe.epochs} epochs on Keras {keras.__version__} / "
         f"{keras.backend.backend()}, {recipe.precision}, in {out}"
     )
-    state = _fit_with_progress(recipe, data, out, fingerprint, console)
+    state = _fit_with_progress(recipe, data, targets, out, fingerprint, console)
     _finish(recipe, data, out, state, console)
     return model_path
 
 
-def _fit_with_progress(recipe: Recipe, data: Fer2013, out: Path, fingerprint: str, console: Console) -> RunState:
+def _fit_with_progress(
+    recipe: Recipe, data: Fer2013, targets: NDArray[np.float32], out: Path, fingerprint: str, console: Console
+) -> RunState:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -95,7 +105,7 @@ def _fit_with_progress(recipe: Recipe, data: Fer2013, out: Path, fingerprint: st
             )
 
         write_bytes(out / "config.json", msgspec.json.format(msgspec.json.encode(recipe)))
-        return fit(recipe, data, len(LABELS), out / "checkpoint.npz", fingerprint, on_epoch, on_step)
+        return fit(recipe, data, targets, out / "checkpoint.npz", fingerprint, on_epoch, on_step)
 
 
 def _finish(recipe: Recipe, data: Fer2013, out: Path, state: RunState, console: Console) -> None:
