@@ -18,6 +18,7 @@ COMMANDS: Final[dict[str, str]] = {
     "demo": "fer_edge.commands.demo",
     "run": "fer_edge.commands.run",
     "image": "fer_edge.commands.image",
+    "data": "fer_train.data_command",
     "train": "fer_train.command",
     "convert": "fer_convert.command",
     "evaluate": "fer_train.evaluate_command",
