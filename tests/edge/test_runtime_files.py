@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from pathlib import Path
 
 import cv2
@@ -10,11 +12,16 @@ import pytest
 from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.errors import OutputError, SourceError
 from fer_edge.frames import Frame
+from fer_edge.notify import ServiceNotifier
 from fer_edge.outputs import OutputClosed
 from fer_edge.runtime import Runtime
-from fer_edge.runtime.feed import READ_AHEAD, FileFeed, check_frame
+from fer_edge.runtime.feed import FILE_HANGS_AFTER_S, READ_AHEAD, FileFeed, check_frame
+from fer_edge.sources import SourceSettings, open_source
+from fer_edge.sources.base import Paced
+from fer_edge.sources.image import ImageSource
 from tests.edge.sample_observations import eventually
 from tests.edge.scripted_camera import ASTRONAUT, Background, MemoryOutput, parts_for
+from tests.edge.service_manager import ServiceManager
 from tests.edge.tiny_model import write_tiny_model
 
 FRAMES = 30
@@ -223,6 +230,54 @@ def test_frames_before_a_fault_are_delivered_then_the_fault() -> None:
     with pytest.raises(SourceError, match="pulled out"):
         feed.get(10)
     assert feed.join()
+
+
+def test_a_read_that_blocks_counts_as_a_hang_until_it_returns(tmp_path: Path) -> None:
+    pipe = tmp_path / "picture.png"  # as from a server that does not answer: nobody has opened the other end
+    os.mkfifo(pipe)
+    now = [0.0]
+    feed = FileFeed(ImageSource(pipe, SourceSettings()), hangs_after_s=10.0, clock=lambda: now[0])
+    feed.start()
+    assert feed.healthy(10.0)
+    eventually(lambda: not feed.healthy(10.1), "the read to begin")
+    pipe.write_bytes(cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes())
+    assert feed.get(60) is not None
+    eventually(lambda: feed.healthy(1000.0), "the read to be over")
+    feed.end()
+    assert feed.join()
+
+
+def test_a_wait_for_the_next_frame_is_no_hang(pictures: Path) -> None:
+    source = open_source(str(pictures), SourceSettings(realtime=True, fps=0.1))
+    now = [0.0]
+    feed = FileFeed(source, hangs_after_s=1.0, clock=lambda: now[0])
+    feed.start()
+    assert feed.get(60) is not None
+    assert isinstance(source, Paced)
+    eventually(lambda: source.waiting, "the wait for the second picture")
+    assert feed.healthy(9.0)
+    feed.end()
+    source.close()  # ends the wait
+    assert feed.join()
+
+
+def test_systemd_is_not_told_that_all_is_well_while_a_file_does_not_answer(model: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "picture.png"
+    os.mkfifo(pipe)
+    skew = [0.0]
+    output = MemoryOutput()
+    with ServiceManager() as systemd:
+        notifier = ServiceNotifier(systemd.environment | {"WATCHDOG_USEC": "400000"})
+        parts = parts_for(model, [output], source=str(pipe))
+        runtime = Runtime(
+            parts, notifier=notifier, status_every_s=0.25, clock=lambda: time.monotonic() + skew[0], stuck_after_s=1e9
+        )
+        run = Background(runtime)
+        run.until(lambda: systemd.beats_between_states(output), "heartbeats")
+        skew[0] = FILE_HANGS_AFTER_S + 1
+        run.until(lambda: not systemd.beats_between_states(output), "their end")
+        pipe.write_bytes(cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes())
+        assert run.wait().statistics.frames == 1
 
 
 @pytest.mark.parametrize(

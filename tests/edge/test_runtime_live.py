@@ -110,6 +110,31 @@ def test_a_source_that_fails_is_shown_as_retrying_and_comes_back(
     assert "Traceback" not in caplog.text
 
 
+def test_a_frozen_camera_is_shown_as_retrying_until_its_picture_moves(
+    model: Path, device: Device, output: MemoryOutput, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run = live_run(model, output, device)
+    run.until(lambda: len(output.observations) >= 3, "results")
+    device.mood = "freeze"
+    run.until(lambda: output.state == "retrying", "the freeze to be noticed")
+    shown, states, openings = len(output.observations), len(output.states), device.openings
+
+    def opened_again_three_times() -> bool:
+        status = run.runtime.status()
+        assert (status.state, "the picture has not changed" in status.detail) == ("retrying", True)
+        return device.openings >= openings + 3
+
+    run.until(opened_again_three_times, "three more openings")
+    assert {state.state for state in output.states[states:]} <= {"retrying"}
+    assert len(output.observations) <= shown + 1  # the one that was under way
+    assert caplog.text.count("the picture has not changed") == 1
+    assert "delivers again" not in caplog.text
+    device.mood = "good"
+    run.until(lambda: output.state == "running" and len(output.observations) > shown + 3, "recovery")
+    run.stop()
+
+
 def test_a_reason_that_lasts_is_logged_once(device: Device, caplog: pytest.LogCaptureFixture) -> None:
     device.mood = "missing"
     feed = LiveFeed(

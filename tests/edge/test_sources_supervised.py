@@ -143,6 +143,25 @@ def test_identical_pictures_freeze_after_their_time() -> None:
     assert not detector.frozen(noise(2), 40.0)
 
 
+def test_a_picture_that_froze_is_suspect_until_it_moves_whatever_is_opened_again() -> None:
+    detector = FreezeDetector(10.0)
+    assert not detector.frozen(noise(1), 0.0)
+    assert not detector.suspect
+    assert detector.frozen(noise(1), 10.0)
+    assert detector.suspect
+    detector.reset()
+    for now in (11.0, 12.0):  # the same picture once more
+        assert not detector.frozen(noise(1), now)
+        assert detector.suspect
+    assert detector.frozen(noise(1), 21.0)
+    detector.reset()
+    for now in (22.0, 23.0):  # it woke with another picture, and stands on that one
+        assert not detector.frozen(noise(2), now)
+        assert detector.suspect
+    assert not detector.frozen(noise(3), 24.0)
+    assert not detector.suspect
+
+
 def test_freezing_can_be_switched_off() -> None:
     detector = FreezeDetector(0.0)
     assert not any(detector.frozen(noise(1), now) for now in (0.0, 1e6))

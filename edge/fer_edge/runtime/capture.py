@@ -61,6 +61,11 @@ class Capture:
         """Whether the thread has not ended."""
         return self._thread.is_alive()
 
+    @property
+    def lingers(self) -> bool:
+        """Whether a thread, this one or one of the source's, has not come back from a driver."""
+        return self.alive or self._source.hanging
+
     def hangs(self, now: float) -> bool:
         """Whether the source's driver has not come back from a call for too long."""
         return self._source.stall.stalled(now)
@@ -147,7 +152,9 @@ class Capture:
                 frame = self._source.read()
                 if frame is None:
                     return SourceError(f"{self.name}: the stream ended; check the camera and its connection")
-                self._deliver(check_frame(frame, self.name))
+                frame = check_frame(frame, self.name)
+                if not self._source.suspect:
+                    self._deliver(frame)
         except Exception as error:
             if not isinstance(error, FerEdgeError):
                 _log.debug("%s: unexpected failure", self.name, exc_info=error)

@@ -340,7 +340,7 @@ class Runtime:
 
     def _new_feed(self, parts: Parts, *, wait: bool, first_index: int) -> Feed:
         if not parts.live:
-            return FileFeed(parts.build_source())
+            return FileFeed(parts.build_source(), clock=self._clock)
         return LiveFeed(
             parts.build_source,
             parts.source_settings,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -12,7 +14,8 @@ import numpy as np
 
 from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
-from fer_edge.sources.base import Source
+from fer_edge.sources.base import Paced, Source
+from fer_edge.sources.supervised import StallWatch
 from fer_edge.status import State
 
 _log = logging.getLogger(__name__)
@@ -22,6 +25,9 @@ READ_AHEAD: Final = 4
 
 LEAST_SIDE_PX: Final = 16
 """Nothing smaller is a picture from a camera."""
+
+FILE_HANGS_AFTER_S: Final = 10.0
+"""A read of a file that takes longer hangs: its disk, its server or the other end of its pipe is gone."""
 
 STOP_WITHIN_S: Final = 1.0
 """How long the end of a run waits for a source to let go of its device."""
@@ -107,10 +113,23 @@ class Feed(Protocol):
 
 
 class FileFeed:
-    """Every frame of a finite source, decoded a little ahead in a thread of its own."""
+    """Every frame of a finite source, decoded a little ahead in a thread of its own.
 
-    def __init__(self, source: Source) -> None:
+    Args:
+        source: what is read.
+        hangs_after_s: seconds that a read may take, waits for a frame's own pace aside.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        hangs_after_s: float = FILE_HANGS_AFTER_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._source = source
+        self._clock = clock
+        self._stall = StallWatch(hangs_after_s)
         self._changed = threading.Condition()
         self._frames: deque[Frame] = deque()
         self._finished = False
@@ -178,11 +197,11 @@ class FileFeed:
             self._changed.notify_all()
 
     def supervise(self, now: float) -> None:
-        """Do nothing: a file does not fall silent."""
+        """Do nothing: a file cannot be given up and opened again without losing its place."""
 
-    def healthy(self, now: float) -> bool:  # noqa: ARG002
-        """See :class:`Feed`."""
-        return True
+    def healthy(self, now: float) -> bool:
+        """Whether no read hangs; one that waits until its frame is due does not."""
+        return not self._stall.stalled(now) or (isinstance(self._source, Paced) and self._source.waiting)
 
     def end(self) -> None:
         """See :class:`Feed`."""
@@ -205,7 +224,7 @@ class FileFeed:
 
     def _read_all(self) -> None:
         try:
-            while (frame := self._source.read()) is not None and self._put(check_frame(frame, self._source.name)):
+            while (frame := self._read()) is not None and self._put(check_frame(frame, self._source.name)):
                 pass
         except Exception as error:
             with self._changed:
@@ -216,6 +235,14 @@ class FileFeed:
             with self._changed:
                 self._finished = True
                 self._changed.notify_all()
+
+    def _read(self) -> Frame | None:
+        self._stall.beat(self._clock())
+        try:
+            return self._source.read()
+        finally:
+            # Between reads nothing is expected: the run may be paused, or its outputs slow.
+            self._stall.rest()
 
     def _put(self, frame: Frame) -> bool:
         """Queue a frame as soon as there is room; False if nobody wants it any more."""

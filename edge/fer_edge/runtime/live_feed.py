@@ -142,7 +142,7 @@ class LiveFeed:
     def join(self) -> bool:
         """See :class:`~fer_edge.runtime.feed.Feed`."""
         self._capture.join()
-        return not self._capture.alive and not any(capture.alive for capture in self._hung)
+        return not any(capture.lingers for capture in (self._capture, *self._hung))
 
     def _new_capture(self, first_index: int, *, patient: bool) -> Capture:
         watched = WatchedSource(self._build(), self._settings, self._clock)

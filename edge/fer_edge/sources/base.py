@@ -111,6 +111,26 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Paced(Protocol):
+    """What a source can also be: one that waits on purpose within a read."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a read is waiting until its frame is due, rather than for a device or a disk."""
+        ...
+
+
+@runtime_checkable
+class Deserting(Protocol):
+    """What a source can also be: one that leaves calls which hang in a driver to a thread of their own."""
+
+    @property
+    def hanging(self) -> bool:
+        """Whether such a thread is still there, so that the interpreter cannot end in order."""
+        ...
+
+
 def orient(image: UInt8Array, rotation: Rotation, flip: Flip) -> UInt8Array:
     """Turn ``image`` clockwise by ``rotation`` degrees, then mirror it as ``flip`` says.
 

@@ -42,6 +42,8 @@ class Pacer:
         self._catch_up_s = catch_up_s
         self._clock = clock
         self._stopped = Event()
+        self.waiting = False
+        """Whether a frame is not due yet."""
         self._wait = self._stopped.wait if wait is None else wait
         self._origin: float | None = None
 
@@ -52,7 +54,9 @@ class Pacer:
             self._origin = now - position_s
         due_in_s = self._origin + position_s - now
         if due_in_s > 0:
+            self.waiting = True
             self._wait(due_in_s)
+            self.waiting = False
 
     def stop(self) -> None:
         """End a wait in another thread, and all later ones."""

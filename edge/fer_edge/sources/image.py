@@ -73,6 +73,11 @@ class StillsSource:
         """Frames a second that the series stands for."""
         return self._fps
 
+    @property
+    def waiting(self) -> bool:
+        """See :class:`~fer_edge.sources.base.Paced`."""
+        return self._pacer.waiting
+
     def open(self) -> None:
         """List the pictures.
 

@@ -47,6 +47,11 @@ class DemoScene:
         """25."""
         return FPS
 
+    @property
+    def waiting(self) -> bool:
+        """See :class:`~fer_edge.sources.base.Paced`."""
+        return self._pacer.waiting
+
     def open(self) -> None:
         """Load the portrait.
 

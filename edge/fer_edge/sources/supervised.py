@@ -18,14 +18,14 @@ import numpy as np
 from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
-from fer_edge.sources.base import Source, SourceSettings
+from fer_edge.sources.base import Deserting, Source, SourceSettings
 
 _log = logging.getLogger(__name__)
 
 _SUBSAMPLE = 8
 """Every eighth pixel of every eighth row: 14 kB of a 640x480 picture, in which sensor noise always shows."""
 
-_HANG_FACTOR = 2.0
+HANG_FACTOR = 2.0
 """A source keeps to ``read_timeout_s`` itself; only a driver that hangs in spite of that takes this many times it."""
 
 
@@ -47,18 +47,30 @@ class FreezeDetector:
         self._freeze_after_s = freeze_after_s
         self._last: int | None = None
         self._same_since = 0.0
+        self._stood: int | None = None
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the picture stood still and has not moved since, also across a reopening."""
+        return self._stood is not None
 
     def frozen(self, image: UInt8Array, now: float) -> bool:
         """Take in the frame received at ``now`` (monotonic seconds); True once the picture has stood too long."""
         if not self._freeze_after_s:
             return False
         current = fingerprint(image)
+        # One frame says nothing: a camera that hangs may wake with another picture, and hang on that one.
+        if self._last is not None and current not in (self._last, self._stood):
+            self._stood = None
         if current != self._last:
             self._last, self._same_since = current, now
-        return now - self._same_since >= self._freeze_after_s
+        if now - self._same_since < self._freeze_after_s:
+            return False
+        self._stood = current
+        return True
 
     def reset(self) -> None:
-        """Forget the last picture, as when the source was opened again."""
+        """Forget the last picture, as when the source was opened again; a suspicion stays."""
         self._last = None
 
 
@@ -79,7 +91,8 @@ class StallWatch:
 
     def silent_s(self, now: float) -> float:
         """Seconds since the last beat; 0 while nothing is expected."""
-        return 0.0 if self._last is None else now - self._last
+        last = self._last  # read once: another thread may be about to rest
+        return 0.0 if last is None else now - last
 
     def stalled(self, now: float) -> bool:
         """Whether nothing came for longer than the timeout."""
@@ -143,8 +156,9 @@ class Backoff:
 class WatchedSource:
     """A live source whose silent failures become a :class:`~fer_edge.errors.SourceError`.
 
-    A frozen picture raises; a picture of another size is passed on and announced in :attr:`resized`, so that who
-    holds boxes in pixels can drop them. A finite source is passed through unwatched: its frames may well be equal.
+    A frozen picture raises, and what the source delivers when it was opened again is :attr:`suspect` until it moves. A
+    picture of another size is passed on and announced in :attr:`resized`, so that who holds boxes in pixels can drop
+    them. A finite source is passed through unwatched: its frames may well be equal.
     """
 
     def __init__(self, source: Source, settings: SourceSettings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -154,7 +168,7 @@ class WatchedSource:
         self._clock = clock
         self._size: tuple[int, int] | None = None
         self._resized = False
-        self.stall = StallWatch(_HANG_FACTOR * settings.read_timeout_s)
+        self.stall = StallWatch(HANG_FACTOR * settings.read_timeout_s)
         """Counts while a live source is being opened or read, and rests in between."""
 
     @property
@@ -171,6 +185,16 @@ class WatchedSource:
     def nominal_fps(self) -> float | None:
         """Frames a second that the source within claims."""
         return self._source.nominal_fps
+
+    @property
+    def hanging(self) -> bool:
+        """Whether the source within has left a thread behind in a driver."""
+        return isinstance(self._source, Deserting) and self._source.hanging
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the last frame is the picture that had frozen, or may be another one that stands still."""
+        return self._freeze.suspect
 
     @property
     def resized(self) -> bool:

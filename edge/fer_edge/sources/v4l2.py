@@ -31,6 +31,9 @@ _VIDEO_CAPTURE = 0x00000001
 _DEVICE_CAPS = 0x80000000
 _CSI_DRIVERS = frozenset({"unicam", "rp1-cfe", "bm2835 mmal"})
 """Raspberry Pi's CSI receivers: they deliver the sensor's raw pixels, which libcamera has to develop."""
+_PROCESSORS = frozenset({"bcm2835-isp", "pispbe"})
+"""Raspberry Pi's image processors (up to the Pi 4, and since the Pi 5): several nodes each that call themselves capture
+devices, and deliver no picture unless libcamera feeds them."""
 
 _MANUAL_EXPOSURE, _APERTURE_PRIORITY = 1, 3
 """``enum v4l2_exposure_auto_type`` of linux/v4l2-controls.h."""
@@ -52,8 +55,8 @@ class Capability:
         """Why the device cannot be used as a camera; "" if it can."""
         if self.driver in _CSI_DRIVERS:
             return f"a CSI camera's raw pixels (driver {self.driver}), which need picamera2"
-        if not self.flags & _VIDEO_CAPTURE:
-            return f"{self.card} delivers no pictures (a codec, converter or metadata device)"
+        if self.driver in _PROCESSORS or not self.flags & _VIDEO_CAPTURE:
+            return f"{self.card} delivers no pictures (a codec, image processor or metadata device)"
         return ""
 
 

@@ -54,6 +54,11 @@ class VideoFileSource:
         """Frames a second as the file's header says; None before it was opened."""
         return self._fps
 
+    @property
+    def waiting(self) -> bool:
+        """See :class:`~fer_edge.sources.base.Paced`."""
+        return self._pacer.waiting
+
     def open(self) -> None:
         """Open the file and read its header.
 
