@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True, highlight=False)
     candidates, settings = _candidates(args), _settings(args)
     with console.status("looking at the models") as status:
-        result = run_benchmark(candidates, settings, status.update)
+        result = {"command": args.command_line} | run_benchmark(candidates, settings, status.update)
     text = json.dumps(result, allow_nan=False)
     if args.json == "-":
         print(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -23,11 +24,13 @@ COMMANDS: Final[dict[str, str]] = {
     "convert": "fer_convert.command",
     "evaluate": "fer_train.evaluate_command",
     "benchmark": "fer_convert.benchmark_command",
+    "report": "fer_convert.report.command",
     "models": "fer_edge.commands.models",
     "model": "fer_edge.commands.model",
     "config": "fer_edge.commands.config",
     "doctor": "fer_edge.commands.doctor",
     "service": "fer_edge.commands.service",
+    "bundle": "fer_edge.commands.bundle",
 }
 """Subcommand -> module. Named as strings: the runtime never imports the training and conversion rooms itself."""
 
@@ -67,7 +70,9 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``fer-edge`` with ``argv`` (default: the process's arguments) and return the exit code."""
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_args(_one_word(sys.argv[1:] if argv is None else argv))
+    # Results tell the command that made them.
+    args.command_line = shlex.join(["fer-edge", *(sys.argv[1:] if argv is None else argv)])
     logging.basicConfig(level=args.log_level.upper(), format="fer-edge: %(levelname)s: %(message)s", stream=sys.stderr)
     warnings.showwarning = _show_warning
     try:
@@ -83,6 +88,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fer-edge: interrupted", file=sys.stderr)
         return 130
+
+
+def _one_word(argv: Sequence[str]) -> list[str]:
+    """Return ``argv`` with ``image bundle`` as ``bundle``: a card's image, for once, and not a picture.
+
+    A picture called bundle is still ``fer-edge image ./bundle``.
+    """
+    words = list(argv)
+    at = 0
+    while at < len(words) and words[at].startswith("-"):
+        at += 2 if words[at] == "--log-level" else 1
+    return [*words[:at], *words[at + 1 :]] if words[at : at + 2] == ["image", "bundle"] else words
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -1,0 +1,66 @@
+"""``fer-edge report``: what was measured, joined by the files' checksums, as tables, plot and page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+NAME = "report"
+HELP = "join results of benchmark, evaluate and convert, or describe training runs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``fer-edge report``."""
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="results of `benchmark --json`, `evaluate --json` or `report --json` and records of `convert`; or folders "
+        "of training runs",
+    )
+    where = parser.add_argument_group("what to write", "Without any of these, the tables go to stdout as Markdown.")
+    where.add_argument("--out", type=Path, metavar="DIR", help="everything: report.html, .md, .csv, .json, .svg, .png")
+    where.add_argument("--html", type=Path, metavar="FILE", help="one page that holds all it needs")
+    where.add_argument("--markdown", type=Path, metavar="FILE")
+    where.add_argument("--csv", type=Path, metavar="FILE")
+    where.add_argument("--json", type=Path, metavar="FILE", help="for --against and for later reports")
+    where.add_argument(
+        "--plot", type=Path, action="append", default=[], metavar="FILE", help=".svg, or .png (needs the train extra)"
+    )
+    where.add_argument(
+        "--splice",
+        type=Path,
+        metavar="FILE.md",
+        help="put tables and plot between the lines <!-- fer-edge report: begin --> and <!-- fer-edge report: end -->",
+    )
+    front = parser.add_argument_group("Pareto front")
+    front.add_argument("--split", help="whose accuracy draws it (default: PrivateTest)")
+    front.add_argument("--threads", type=int, metavar="N", help="whose latency draws it (default: the fewest measured)")
+    check = parser.add_argument_group("regression check", "Exits with 1 if a model has become slower or less accurate.")
+    check.add_argument(
+        "--against", type=Path, action="append", default=[], metavar="EARLIER.json", help="any of the results above"
+    )
+    check.add_argument("--max-slowdown", default="10%", metavar="P%", help="of the p50 latency (default: 10%%)")
+    check.add_argument("--max-drop", type=float, default=0.5, metavar="POINTS", help="of accuracy (default: 0.5)")
+    check.add_argument(
+        "--relative-to",
+        metavar="MODEL",
+        help="compare latencies over that of this model in the same run: a machine that is slower as a whole today "
+        "does not count",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write what was asked for, and compare with earlier results.
+
+    Returns:
+        0, or 1 if something regressed.
+    """
+    from fer_convert.report.runs import are_runs, report_runs
+
+    if are_runs(args.paths):
+        return report_runs(args)
+    from fer_convert.report.deliver import deliver
+
+    return deliver(args)

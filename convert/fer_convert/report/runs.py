@@ -1,0 +1,51 @@
+"""Folders of training runs: their page belongs to the training room."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from fer_edge.errors import MissingExtraError, UsageError
+
+_NOT_FOR_RUNS: Final = ("markdown", "csv", "json", "plot", "splice", "split", "threads", "against", "relative_to")
+DEFAULT_PAGE: Final = Path("report.html")
+
+
+def are_runs(paths: list[Path]) -> bool:
+    """Whether ``paths`` are folders of training runs, rather than results.
+
+    Raises:
+        UsageError: if they are both, or a folder is no run.
+    """
+    folders = [path for path in paths if path.is_dir()]
+    for folder in folders:
+        if not (folder / "training.json").is_file():
+            raise UsageError(f"{folder}: holds no training.json; name the folder of a finished run, or result files")
+    if folders and len(folders) < len(paths):
+        other = next(path for path in paths if path not in folders)
+        raise UsageError(f"{folders[0]} is a training run and {other} is not: report them one after the other")
+    return bool(folders)
+
+
+def report_runs(args: argparse.Namespace) -> int:
+    """Write the page of training runs to ``--html``, to ``--out``'s report.html or here.
+
+    Raises:
+        UsageError: if something else than a page was asked for.
+        MissingExtraError: if the training room cannot make it.
+    """
+    for name in _NOT_FOR_RUNS:
+        if getattr(args, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for results; of training runs there is a page: --html FILE"
+            )
+    try:
+        training = import_module("fer_train.run_report")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("report RUN", "train", error.name or "keras") from error
+    page = args.html or (args.out / DEFAULT_PAGE if args.out else DEFAULT_PAGE)
+    training.write_report(args.paths, page)
+    print(page)
+    return 0
