@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract.interpreter import load_model
 from fer_edge.contract.labels import LABELS
-from fer_edge.contract.preprocess import InputSpec, UInt8Array, batch_input
-from fer_edge.errors import DataError, MissingExtraError, ModelError, UsageError
-from fer_train.fer2013 import SPLITS, load
-from fer_train.metrics import Figures, evaluate
+from fer_edge.contract.preprocess import UInt8Array, batch_input
+from fer_edge.errors import DataError, ModelError, UsageError
+from fer_train.classifiers import Classifier, load_classifier
+from fer_train.fer2013 import SPLITS, Fer2013, load
+from fer_train.fer2013.ferplus import load_votes, majority_labels
+from fer_train.metrics import (
+    Figures,
+    average_precision,
+    evaluate,
+    expected_calibration_error,
+    without_temperature,
+)
+from fer_train.predictions import Predictions
+from fer_train.significance import PairedTest, bootstrap_intervals, paired_test
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,54 +34,90 @@ class Evaluation:
     model: str
     sha256: str
     split: str
+    truth: str
+    """Whose labels: ``FER2013`` or ``FER+ majority``."""
     runtime: str
     threads: int
     labels: tuple[str, ...]
     figures: Figures
     latency_ms: dict[str, float]
     """p50, p90, p95 and p99 of one invocation (quantization of the input included, preprocessing not)."""
+    predictions: Predictions
+    average_precision: dict[str, float]
+    """Area under the precision-recall curve of each label against the others."""
+    temperature: float | None = None
+    """What the logits were divided by after training; None where it is not known exactly (.tflite)."""
+    ece_before_temperature: float | None = None
+    flip_average: Figures | None = None
+    """Test-time augmentation: figures of the mean of the image's and its mirror image's probabilities, if asked for."""
+    against: str | None = None
+    """Path of the model that it was held against."""
+    paired: PairedTest | None = None
 
     def to_builtins(self) -> dict[str, Any]:
         """Plain form for ``--json``."""
         figures = self.figures
+        # Figures on other labels or on fewer classes must not be taken for the usual ones of the split.
+        special = [*(["FER+ labels"] if self.truth != "FER2013" else [])]
+        special += [f"{len(self.labels)} labels"] if len(self.labels) != len(LABELS) else []
         return {
             "model": self.model,
             "sha256": self.sha256,
-            "split": self.split,
-            "n": figures.n,
-            "accuracy": figures.accuracy,
-            "balanced_accuracy": figures.balanced_accuracy,
-            "macro_f1": figures.macro_f1,
-            "ece": figures.ece,
-            "nll": figures.nll,
+            "split": self.split + (f" ({', '.join(special)})" if special else ""),
+            "truth": self.truth,
+            **_plain(figures),
+            "intervals_95": bootstrap_intervals(figures.confusion_matrix),
+            "average_precision": self.average_precision,
+            "temperature": self.temperature,
+            "ece_before_temperature": self.ece_before_temperature,
             "labels": list(self.labels),
             "per_class": {label: asdict(one) for label, one in figures.per_class.items()},
             "confusion_matrix": figures.confusion_matrix.tolist(),
+            "flip_average": None if self.flip_average is None else _plain(self.flip_average),
+            "against": self.against,
+            "paired": None if self.paired is None else self.paired.to_builtins(),
             "latency_ms": self.latency_ms,
             "threads": self.threads,
             "runtime": self.runtime,
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Classifier:
-    sha256: str
-    runtime: str
+@dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """Images with the ids that a model is to give them."""
+
+    images: UInt8Array
+    """(n, 48, 48) uint8 grey."""
+    ids: NDArray[np.int64]
+    """(n,) positions in ``labels``."""
     labels: tuple[str, ...]
-    spec: InputSpec
-    invoke: Callable[[UInt8Array], NDArray[np.float32]]
-    """(1, height, width, channels) uint8 -> (1, labels) float32."""
+    """In FER2013's order."""
+    rows: NDArray[np.int64]
+    """(n,) row numbers in the source."""
 
 
-def evaluate_model(path: Path, data_path: Path, split: str, limit: int | None = None, threads: int = 1) -> Evaluation:
+def evaluate_model(
+    path: Path,
+    data_path: Path,
+    split: str,
+    limit: int | None = None,
+    threads: int = 1,
+    *,
+    ferplus: Path | None = None,
+    flip: bool = False,
+    against: Path | None = None,
+) -> Evaluation:
     """Classify each image of a split once, one at a time as at run time.
 
     Args:
-        path: a .tflite or .keras file.
+        path: a .tflite or .keras file. A model of fewer labels is measured on the images that have one of them.
         data_path: FER2013 in any of its forms; a part of it is enough.
         split: ``Training``, ``PublicTest`` or ``PrivateTest``.
         limit: only the first so many images; None for all.
         threads: of the TFLite runtime; Keras backends take theirs from their own settings.
+        ferplus: FER+ votes; their majority is then the truth, on the images where it is one of the labels.
+        flip: measure the average with the mirror image as well.
+        against: another model, to be held against image by image.
 
     Raises:
         UsageError: for an unknown split, limit or kind of file.
@@ -87,58 +128,108 @@ def evaluate_model(path: Path, data_path: Path, split: str, limit: int | None = 
         raise UsageError(f"FER2013 has no split {split!r}: choose one of {', '.join(SPLITS)}")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be at least 1, not {limit}")
-    classifier = _load(path, threads)
-    if set(classifier.labels) != set(LABELS):
+    classifier = load_classifier(path, threads)
+    truth = truth_for(classifier, load(data_path).split(split), ferplus, limit)
+    rows, latency_ms = _classify(classifier, truth)
+    temperature = _temperature(classifier)
+    other = None if against is None else _right(load_classifier(against, threads), truth)
+    return Evaluation(
+        model=str(path),
+        sha256=classifier.sha256,
+        split=split,
+        truth="FER2013" if ferplus is None else "FER+ majority",
+        runtime=classifier.runtime,
+        threads=threads,
+        labels=truth.labels,
+        figures=evaluate(rows, truth.ids, truth.labels),
+        latency_ms=latency_ms,
+        predictions=Predictions(truth.labels, truth.rows, truth.ids.astype(np.uint8), rows),
+        average_precision=average_precisions(rows, truth),
+        temperature=temperature,
+        ece_before_temperature=None
+        if temperature is None
+        else expected_calibration_error(without_temperature(rows, temperature), truth.ids),
+        flip_average=evaluate(flip_averaged(classifier, truth, rows), truth.ids, truth.labels) if flip else None,
+        against=None if against is None else str(against),
+        paired=None if other is None else paired_test(rows.argmax(axis=1) == truth.ids, other),
+    )
+
+
+def truth_for(classifier: Classifier, data: Fer2013, ferplus: Path | None = None, limit: int | None = None) -> Truth:
+    """Return what a model is to say about a data set: FER2013's labels, or FER+'s majority.
+
+    Args:
+        classifier: only images that have one of its labels are kept.
+        data: FER2013 or a part of it.
+        ferplus: FER+ votes; images without a majority among the seven expressions are left out.
+        limit: only the first so many of those images.
+
+    Raises:
+        ModelError: if the model has a label that FER2013 does not have.
+        DataError: if no image is left, or the votes are on other images.
+    """
+    if unknown := set(classifier.labels) - set(LABELS):
         raise ModelError(
-            f"{path}: its labels are {', '.join(classifier.labels)}; FER2013's are {', '.join(LABELS)}: "
+            f"{classifier.path}: its labels {', '.join(sorted(unknown))} are none of FER2013's ({', '.join(LABELS)}): "
             "evaluate it on data with its own labels"
         )
-    data = load(data_path).split(split)
-    pixels = batch_input(data.pixels[:limit], classifier.spec)
-    if not len(pixels):
-        raise DataError(f"{data_path}: {split} holds no image")
+    labels = tuple(label for label in LABELS if label in classifier.labels)
+    position = np.array([labels.index(label) if label in labels else -1 for label in LABELS])
+    ids, known = data.labels.astype(np.int64), np.ones(len(data), bool)
+    if ferplus is not None:
+        ids, known = majority_labels(load_votes(ferplus, data))
+    kept = np.flatnonzero(known & (position[ids] >= 0))[:limit]
+    if not len(kept):
+        raise DataError(f"{data.source}: holds no image labelled {', '.join(labels)}")
+    return Truth(data.pixels[kept], position[ids[kept]].astype(np.int64), labels, data.rows[kept])
+
+
+def probabilities_of(classifier: Classifier, images: UInt8Array, labels: tuple[str, ...]) -> NDArray[np.float32]:
+    """Classify (n, H, W) uint8 crops in batches; return (n, labels) float32 in the order of ``labels``."""
+    return classifier.probabilities(images)[:, [classifier.labels.index(label) for label in labels]]
+
+
+def flip_averaged(classifier: Classifier, truth: Truth, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of ``rows``, the probabilities (n, labels) of the images, and those of the mirror images."""
+    mirrored = probabilities_of(classifier, np.ascontiguousarray(truth.images[:, :, ::-1]), truth.labels)
+    return (rows + mirrored) / np.float32(2)
+
+
+def average_precisions(rows: NDArray[np.float32], truth: Truth) -> dict[str, float]:
+    """Return the average precision of each label by its probabilities (n, labels)."""
+    return {label: average_precision(rows[:, i], truth.ids == i) for i, label in enumerate(truth.labels)}
+
+
+def _classify(classifier: Classifier, truth: Truth) -> tuple[NDArray[np.float32], dict[str, float]]:
+    """Classify one image at a time; return (n, labels) probabilities and percentiles of the time in milliseconds."""
+    pixels = batch_input(truth.images, classifier.spec)
     classifier.invoke(pixels[:1])  # the first invocation sets up the delegate
-    rows, seconds = np.empty((len(pixels), len(classifier.labels)), np.float32), np.empty(len(pixels))
+    rows, seconds = np.empty((len(pixels), len(truth.labels)), np.float32), np.empty(len(pixels))
+    order = [classifier.labels.index(label) for label in truth.labels]
     for i in range(len(pixels)):
         start = time.perf_counter()
-        rows[i] = classifier.invoke(pixels[i : i + 1])[0]
+        outputs = classifier.invoke(pixels[i : i + 1])[0]
         seconds[i] = time.perf_counter() - start
-    order = [classifier.labels.index(label) for label in LABELS]
-    figures = evaluate(rows[:, order], data.labels[:limit], LABELS)
-    percentiles = {f"p{p}": round(float(np.percentile(seconds, p)) * 1e3, 4) for p in (50, 90, 95, 99)}
-    return Evaluation(str(path), classifier.sha256, split, classifier.runtime, threads, LABELS, figures, percentiles)
+        rows[i] = outputs[order]
+    return rows, {f"p{p}": round(float(np.percentile(seconds, p)) * 1e3, 4) for p in (50, 90, 95, 99)}
 
 
-def _load(path: Path, threads: int) -> _Classifier:
-    if path.suffix == ".keras":
-        return _load_keras(path)
-    model = load_model(path, threads)
-    runtime = f"{model.runtime.name} {model.runtime.version}"
-    return _Classifier(model.file.sha256, runtime, model.card.labels, model.card.input, model.invoke)
+def _right(classifier: Classifier, truth: Truth) -> NDArray[np.bool_]:
+    if set(classifier.labels) != set(truth.labels):
+        raise UsageError(
+            f"{classifier.path}: knows {', '.join(classifier.labels)}, the other model {', '.join(truth.labels)}; "
+            "compare models of the same labels"
+        )
+    return np.asarray(probabilities_of(classifier, truth.images, truth.labels).argmax(axis=1) == truth.ids)
 
 
-def _load_keras(path: Path) -> _Classifier:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        import keras
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("evaluate MODEL.keras", "train", error.name or "keras") from error
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-        data = path.read_bytes()
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path}: not a readable .keras model ({reason}); train it with `fer-edge train`") from error
-    height, width, channels = model.input_shape[1:]
-    try:
-        spec = msgspec.convert({"height": height, "width": width, "channels": channels}, InputSpec)
-    except msgspec.ValidationError as error:
-        raise ModelError(f"{path}: takes {model.input_shape}, which is no face crop ({error})") from error
-    if model.output_shape[-1] != len(LABELS):
-        raise ModelError(f"{path}: gives {model.output_shape[-1]} values; FER2013 has {len(LABELS)} labels")
+def _temperature(classifier: Classifier) -> float | None:
+    """A .keras file's temperature; an int8 file's probabilities are too coarse to undo it."""
+    if classifier.keras_model is None or "temperature" not in classifier.training:
+        return None
+    return float(classifier.training["temperature"])
 
-    def invoke(pixels: UInt8Array) -> NDArray[np.float32]:
-        return np.asarray(keras.ops.convert_to_numpy(model(pixels.astype(np.float32), training=False)), np.float32)
 
-    runtime = f"keras {keras.__version__} / {keras.backend.backend()}"
-    return _Classifier(sha256(data).hexdigest(), runtime, LABELS, spec, invoke)
+def _plain(figures: Figures) -> dict[str, Any]:
+    names = ("n", "accuracy", "balanced_accuracy", "macro_precision", "macro_f1", "ece", "nll")
+    return {name: getattr(figures, name) for name in names}

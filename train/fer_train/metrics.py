@@ -32,6 +32,8 @@ class Figures:
     """Mean recall of the classes that occur."""
     macro_f1: float
     """Mean F1 of the classes that occur."""
+    macro_precision: float
+    """Mean precision of the classes that occur."""
     ece: float
     nll: float
     per_class: dict[str, ClassFigures]
@@ -61,6 +63,7 @@ def evaluate(probabilities: Probabilities, truth: Labels, labels: Sequence[str])
         accuracy=float(hits.sum() / len(truth)),
         balanced_accuracy=float(recall[occurs].mean()),
         macro_f1=float(f1[occurs].mean()),
+        macro_precision=float(precision[occurs].mean()),
         ece=expected_calibration_error(probabilities, truth),
         nll=negative_log_likelihood(probabilities, truth),
         per_class={
@@ -73,15 +76,57 @@ def evaluate(probabilities: Probabilities, truth: Labels, labels: Sequence[str])
 
 def expected_calibration_error(probabilities: Probabilities, truth: Labels, bins: int = 15) -> float:
     """ECE over equal-width bins of the top probability (Guo et al. 2017; 15 bins as there)."""
-    confidence = probabilities.max(axis=1)
+    confidence, accuracy, count = reliability(probabilities, truth, bins)
+    return float((np.abs(confidence - accuracy) * count).sum() / len(truth))
+
+
+def reliability(
+    probabilities: Probabilities, truth: Labels, bins: int = 15
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return mean top probability, accuracy and count of each of ``bins`` equal-width bins that holds a case."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
     correct = probabilities.argmax(axis=1) == truth
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = [
-        abs(float(confidence[which == b].mean()) - float(correct[which == b].mean())) * int((which == b).sum())
-        for b in range(bins)
-        if (which == b).any()
-    ]
-    return float(sum(gaps) / len(truth))
+    count = np.bincount(which, minlength=bins)
+    used = count > 0
+    sums = (np.bincount(which, weights=values, minlength=bins)[used] for values in (confidence, correct))
+    mean_confidence, accuracy = (total / count[used] for total in sums)
+    return mean_confidence, accuracy, count[used].astype(np.int64)
+
+
+def precision_recall_curve(
+    scores: NDArray[np.float32], positive: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return recall (ascending) and precision (n,) at each distinct threshold on ``scores``; empty without a positive.
+
+    Args:
+        scores: (n,), higher for what is more likely positive.
+        positive: (n,) truth.
+    """
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(positive[order])
+    last_of_score = np.append(np.diff(scores[order]) != 0, True)
+    at = np.flatnonzero(last_of_score)
+    total = int(positive.sum())
+    if not total:
+        return np.empty(0), np.empty(0)
+    return hits[at] / total, hits[at] / (at + 1)
+
+
+def average_precision(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
+    """Area under the precision-recall curve as the sum of precision times step of recall; 0 without a positive."""
+    recall, precision = precision_recall_curve(scores, positive)
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
+
+
+def without_temperature(probabilities: Probabilities, temperature: float) -> Probabilities:
+    """Return what the model would say had its logits not been divided by ``temperature``.
+
+    Softmax forgets only a constant of the logits, so their logarithms times the temperature are logits again; a
+    probability of 0 counts as 1e-30.
+    """
+    logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-30)) * temperature
+    return softmax(logits.astype(np.float32))
 
 
 def negative_log_likelihood(probabilities: Probabilities, truth: Labels) -> float:
