@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,22 +36,22 @@ def obstacle() -> str:
     return "" if os.geteuid() == 0 else "systemd-nspawn needs root"
 
 
-def _archive() -> str:
+def debian_archive() -> str:
     """The Debian archive of this machine's apt."""
     command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
     addresses = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     return next((one for one in addresses if one.rstrip("/").endswith("/debian")), "http://deb.debian.org/debian")
 
 
-def root_archive(release: str) -> Path:
-    """Return the root of a Debian release as a tar file, built if there is none yet."""
-    archive = cache() / f"{release}.tar"
+def root_archive(release: str, packages: Sequence[str] = ()) -> Path:
+    """Return the root of a Debian release, with further packages, as a tar file; built if there is none yet."""
+    archive = cache() / f"{'-'.join([release, *packages])}.tar"
     if not archive.exists():
         archive.parent.mkdir(parents=True, exist_ok=True)
         partial = archive.with_name(f".{os.getpid()}-{archive.name}")
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}"]
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join([PACKAGES, *packages])}"]
         command += ["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"]
-        subprocess.run([*command, release, partial, _archive()], check=True)
+        subprocess.run([*command, release, partial, debian_archive()], check=True)
         partial.replace(archive)
     return archive
 
@@ -73,30 +73,48 @@ class Machine:
         release: code name of the Debian release.
         folder: where its root is unpacked.
         binds: paths of this machine that it sees read-only, by their path in it.
+        packages: what is installed in it besides the usual.
     """
 
-    def __init__(self, release: str, folder: Path, binds: dict[str, Path]) -> None:
+    def __init__(self, release: str, folder: Path, binds: dict[str, Path], packages: Sequence[str] = ()) -> None:
         self.release = release
         self.root = folder / release
         self._binds = binds
         self._container: subprocess.Popen[bytes] | None = None
         self._console = folder / f"{release}.console"
         self.root.mkdir()
-        subprocess.run(["tar", "-xf", root_archive(release), "-C", self.root], check=True)
+        subprocess.run(["tar", "-xf", root_archive(release, packages), "-C", self.root], check=True)
 
     def boot(self, *options: str) -> None:
         """Boot it; returns when systemd says that it is done."""
+        self.switch_on(*options)
+        answers = ("running", "degraded")
+        if not wait_until(lambda: self._says("systemctl", "is-system-running") in answers, BOOT_LIMIT_S):
+            raise AssertionError(f"{self.release} does not boot:\n{self.console()[-3000:]}")
+
+    def switch_on(self, *options: str, kernel: Sequence[str] = ()) -> None:
+        """Begin to boot it, with words on the kernel's command line."""
         assert self._container is None, "it runs already"
         command = ["systemd-nspawn", "--quiet", f"--directory={self.root}", "--boot", "--register=no", "--keep-unit"]
         command += ["--console=pipe", "--private-network", "--link-journal=no"]
         command += [f"--bind-ro={source}:{target}" for target, source in self._binds.items()]
         with self._console.open("wb") as console:
             self._container = subprocess.Popen(
-                [*command, *options], stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT
+                [*command, *options, *kernel], stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT
             )
-        answers = ("running", "degraded")
-        if not wait_until(lambda: self._says("systemctl", "is-system-running") in answers, BOOT_LIMIT_S):
-            raise AssertionError(f"{self.release} does not boot:\n{self._console.read_text(errors='replace')[-3000:]}")
+
+    def console(self) -> str:
+        """What was written to its console since it was switched on."""
+        return self._console.read_text(errors="replace")
+
+    def restarts(self, limit_s: float = 120.0) -> bool:
+        """Whether it goes down by itself to start anew; it is then off."""
+        container = self._container
+        assert container is not None
+        # systemd-nspawn's word, with --keep-unit, for a machine that wants to be started again.
+        restarted = container.wait(limit_s) == 133
+        self._container = None
+        return restarted
 
     def power_cut(self) -> None:
         """End every process at once, the first one included."""
@@ -157,8 +175,8 @@ class Machine:
         return int(self.show("MainPID", unit))
 
     def active(self) -> bool:
-        """Whether the service is up."""
-        return self.show("ActiveState") == "active"
+        """Whether the service is up; also asked while the machine itself is still coming up."""
+        return self._says("systemctl", "is-active", "fer-edge.service") == "active"
 
     def healthy(self, port: int = 8787) -> bool:
         """Whether its dashboard says so."""

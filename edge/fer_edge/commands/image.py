@@ -16,6 +16,9 @@ HELP = "find and classify the faces in pictures"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fer-edge image``."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a picture, or a folder of pictures")
+    parser.epilog = (
+        "`fer-edge image bundle` is another command, see `fer-edge bundle --help`; a picture of that name is ./bundle"
+    )
     parser.add_argument("--model", default="default", metavar="M", help="name of a bundled model or a .tflite file")
     parser.add_argument("--annotate", type=Path, metavar="DIR", help="write annotated copies of the pictures here")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
