@@ -3,10 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fer_edge.contract.preprocess import FER2013_INPUT
 from fer_train.augment import Augmentation, augment
-from fer_train.batches import TrainingBatches
+from fer_train.recipe import Recipe
 from tests.train.synthetic_fer2013 import SyntheticFer2013
+
+pytest.importorskip("keras", reason="needs the train extra")
+
+from fer_train.batches import TrainingBatches
+from fer_train.training_data import prepare
 
 NOTHING = Augmentation(
     flip=0, rotate_deg=0, scale=0, shift=0, contrast=0, brightness=0, gamma=0, blur=0, erase=0, erase_side=0.1
@@ -37,13 +41,16 @@ def test_each_setting_changes_something(synthetic_fer2013: SyntheticFer2013, fie
     assert not np.array_equal(augment(image, settings, np.random.default_rng(1)), image)
 
 
+def recipe_of(augmentation: Augmentation) -> Recipe:
+    return Recipe(model="vgg_lite", epochs=1, batch_size=16, seed=3, augmentation=augmentation)
+
+
 def test_batches_depend_on_seed_and_epoch_alone(synthetic_fer2013: SyntheticFer2013) -> None:
-    data = synthetic_fer2013.as_data().split("Training")
-    targets = np.eye(7, dtype=np.float32)[data.labels]
+    recipe = recipe_of(Augmentation())
+    data = prepare(recipe, synthetic_fer2013.as_data())
 
     def batch(epoch: int, index: int) -> np.ndarray:
-        batches = TrainingBatches(data.pixels, targets, FER2013_INPUT, Augmentation(), 16, seed=3, epoch=epoch)
-        pixels: np.ndarray = batches[index][0]
+        pixels: np.ndarray = TrainingBatches(data, recipe, epoch)[index][0]
         return pixels
 
     assert np.array_equal(batch(0, 1), batch(0, 1))
@@ -52,9 +59,9 @@ def test_batches_depend_on_seed_and_epoch_alone(synthetic_fer2013: SyntheticFer2
 
 
 def test_an_epoch_shows_each_image_once(synthetic_fer2013: SyntheticFer2013) -> None:
-    data = synthetic_fer2013.as_data().split("Training")
-    targets = np.eye(7, dtype=np.float32)[data.labels]
-    batches = TrainingBatches(data.pixels, targets, FER2013_INPUT, NOTHING, 16, seed=3, epoch=0)
+    recipe = recipe_of(NOTHING)
+    data = prepare(recipe, synthetic_fer2013.as_data())
+    batches = TrainingBatches(data, recipe, epoch=0)
     shown = np.concatenate([batches[i][0] for i in range(len(batches))])[..., 0].astype(np.uint8)
     assert len(shown) == len(data.pixels) // 16 * 16
     assert {image.tobytes() for image in shown} <= {image.tobytes() for image in data.pixels}

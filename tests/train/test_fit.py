@@ -27,7 +27,7 @@ from fer_train.fer2013 import Fer2013  # noqa: E402
 from fer_train.fit import fingerprint_of, fit, restore  # noqa: E402
 from fer_train.models import build, with_softmax  # noqa: E402
 from fer_train.recipe import load_recipe  # noqa: E402
-from fer_train.targets import training_targets  # noqa: E402
+from fer_train.training_data import prepare  # noqa: E402
 
 TINY_FILE = Path(__file__).with_name("tiny.toml")
 TINY = load_recipe(str(TINY_FILE))
@@ -39,8 +39,8 @@ def synthetic() -> SyntheticFer2013:
 
 
 def fit_tiny(data: Fer2013, checkpoint: Path, on_epoch: Callable[[RunState], None] | None = None) -> RunState:
-    targets = training_targets(TINY, data.split("Training"), None)
-    return fit(TINY, data, targets, checkpoint, fingerprint_of(TINY, data, targets), on_epoch)
+    prepared = prepare(TINY, data)
+    return fit(TINY, prepared, checkpoint, fingerprint_of(TINY, prepared), on_epoch=on_epoch)
 
 
 @pytest.fixture(scope="module")

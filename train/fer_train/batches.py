@@ -8,8 +8,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract.preprocess import InputSpec, UInt8Array, batch_input, image_input
-from fer_train.augment import Augmentation, augment
+from fer_edge.contract.preprocess import InputSpec, UInt8Array, batch_input
+from fer_train.augment import augment
+from fer_train.distillation import Teachers
+from fer_train.recipe import Recipe
+from fer_train.training_data import TrainingData
+
+Batch = tuple[NDArray[np.float32], ...]
+"""Pixels (n, height, width, channels) of 0 to 255, targets (n, columns), and loss weights (n,) if there are any."""
 
 
 class TrainingBatches(keras.utils.PyDataset):
@@ -19,32 +25,33 @@ class TrainingBatches(keras.utils.PyDataset):
     is the same epoch.
     """
 
-    def __init__(
-        self,
-        images: UInt8Array,
-        targets: NDArray[np.float32],
-        spec: InputSpec,
-        augmentation: Augmentation,
-        batch_size: int,
-        seed: int,
-        epoch: int,
-    ) -> None:
-        """Take (N, H, W) uint8 ``images`` and (N, classes) float32 ``targets``; the last short batch is dropped."""
+    def __init__(self, data: TrainingData, recipe: Recipe, epoch: int, teachers: Teachers | None = None) -> None:
+        """Prepare epoch ``epoch`` (from 0) of ``data``; the last short batch is dropped.
+
+        With ``teachers``, their answers follow the targets as further columns.
+        """
         super().__init__()
-        self._images, self._targets, self._spec, self._augmentation = images, targets, spec, augmentation
-        self._batch_size, self._seed, self._epoch = batch_size, seed, epoch
-        self._order = np.random.default_rng((seed, epoch)).permutation(len(images))
+        self._data, self._recipe, self._epoch, self._teachers = data, recipe, epoch, teachers
+        rng = np.random.default_rng((recipe.seed, epoch))
+        n = len(data.pixels)
+        self._order = rng.permutation(n) if data.chance is None else rng.choice(n, n, p=data.chance)
 
     def __len__(self) -> int:
         """Batches in the epoch."""
-        return max(1, len(self._images) // self._batch_size)
+        return max(1, len(self._data.pixels) // self._recipe.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return (pixels (n, height, width, channels) float32 0 to 255, targets (n, classes) float32)."""
-        rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        rng = np.random.default_rng((self._seed, self._epoch, index))
-        pixels = np.stack([image_input(augment(self._images[r], self._augmentation, rng), self._spec) for r in rows])
-        return pixels.astype(np.float32), self._targets[rows]
+    def __getitem__(self, index: int) -> Batch:
+        """Return one batch."""
+        recipe, data = self._recipe, self._data
+        rows = self._order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
+        rng = np.random.default_rng((recipe.seed, self._epoch, index))
+        changed = np.stack([augment(data.pixels[r], recipe.augmentation, rng) for r in rows])
+        targets = data.targets[rows]
+        if self._teachers is not None:
+            seen = None if recipe.distillation.view == "original" else changed
+            targets = np.concatenate([targets, self._teachers.answers(rows, seen)], axis=1)
+        batch = (batch_input(changed, recipe.input).astype(np.float32), targets)
+        return batch if data.weights is None else (*batch, data.weights[rows])
 
 
 def predict(model: keras.Model, images: UInt8Array, spec: InputSpec, batch_size: int = 256) -> NDArray[np.float32]:

@@ -17,8 +17,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recipe", metavar="NAME|FILE", help="recipe to train by (default: the one called as the model)"
     )
     parser.add_argument("--data", metavar="FER2013", type=Path, required=True, help="CSV, folder tree, zip or npz")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the run is kept; resumes there")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="where the run is kept; resumes there")
     parser.add_argument("--ferplus", metavar="FILE", type=Path, help="FER+ votes, for recipes that blend them in")
+    parser.add_argument(
+        "--teacher",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[],
+        help="finished run to learn from; repeatable",
+    )
+    parser.add_argument("--weights", metavar="imagenet|FILE", help="pretrained weights, instead of the recipe's")
+    parser.add_argument("--classes", metavar="A,B,...", help="tell apart these labels only, such as happy,sad,neutral")
+    parser.add_argument("--dry-run", action="store_true", help="one batch through everything; writes nothing")
     parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
     parser.add_argument("--batch-size", type=int, metavar="N", help="instead of the recipe's")
     parser.add_argument("--seed", type=int, metavar="N", help="instead of the recipe's")
@@ -31,13 +42,15 @@ def run(args: argparse.Namespace) -> int:
 
     if not (args.recipe or args.model):
         raise UsageError("name a network with --model NAME or a recipe with --recipe NAME")
+    if args.out is None and not args.dry_run:
+        raise UsageError("name the folder of the run with --out DIR")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Keras imports TensorFlow, where there is one, on any backend
     try:
         import keras  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingExtraError("train", "train", error.name or "keras") from error
     from fer_train.recipe import load_recipe, with_changes
-    from fer_train.run import train
+    from fer_train.run import RunFiles, train
 
     recipe = with_changes(
         load_recipe(args.recipe or args.model),
@@ -45,6 +58,9 @@ def run(args: argparse.Namespace) -> int:
         epochs=args.epochs,
         batch_size=args.batch_size,
         seed=args.seed,
+        pretrained=args.weights,
+        classes=[name.strip() for name in args.classes.split(",")] if args.classes else None,
     )
-    train(recipe, args.data, args.out, threads=args.threads, ferplus=args.ferplus)
+    files = RunFiles(args.data, args.out or Path(), args.ferplus, tuple(args.teacher))
+    train(recipe, files, threads=args.threads, dry_run=args.dry_run)
     return 0

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from fer_edge.errors import UsageError
 from fer_train import torch_speed
 from fer_train.batches import TrainingBatches, predict
 from fer_train.checkpoint import Arrays, RunState
-from fer_train.fer2013 import Fer2013
+from fer_train.distillation import DistillationLoss, Teachers, target_accuracy
 from fer_train.metrics import negative_log_likelihood, softmax
-from fer_train.models import build
-from fer_train.recipe import Recipe
+from fer_train.models import build, load_pretrained
+from fer_train.optimizers import freeze_before, make_optimizer, plateau_scale
+from fer_train.recipe import Recipe, Stage
+from fer_train.training_data import TrainingData
 
 AVERAGE_EVERY_STEPS = 10
 """The average is updated every tenth step with the tenth power of its decay: the same horizon, a tenth of the cost."""
@@ -76,10 +78,10 @@ class EpochSeed(keras.callbacks.Callback):
 
 def fit(
     recipe: Recipe,
-    data: Fer2013,
-    targets: NDArray[np.float32],
+    data: TrainingData,
     checkpoint: Path,
     fingerprint: str,
+    teachers: Teachers | None = None,
     on_epoch: Callable[[RunState], None] | None = None,
     progress: Progress | None = None,
 ) -> RunState:
@@ -87,10 +89,10 @@ def fit(
 
     Args:
         recipe: what to train; its precision must be resolved (not ``auto``).
-        data: the data set; its Training and PublicTest splits are used.
-        targets: (n, classes) float32, what to answer for each Training image; each row sums to 1.
+        data: what :func:`fer_train.training_data.prepare` made by that recipe.
         checkpoint: file written after each epoch.
         fingerprint: digest that a checkpoint must carry to be continued.
+        teachers: whom to learn from, if the recipe says so.
         on_epoch: called after each finished epoch.
         progress: called after each step.
 
@@ -98,20 +100,32 @@ def fit(
         The final state; ``best`` holds the chosen weights for :func:`restore`.
 
     Raises:
-        UsageError: if the checkpoint belongs to another run.
+        UsageError: if the checkpoint belongs to another run, or the network lacks a layer that a stage names.
+        DataError: if the checkpoint is damaged, or the pretrained weights cannot be had.
     """
-    training, public = data.split("Training"), data.split("PublicTest")
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(recipe.precision)
-    try:
-        model = _compiled(recipe, targets.shape[1], steps=max(1, len(targets) // recipe.batch_size))
-        state = _start(model, checkpoint, fingerprint)
-        while state.epoch < recipe.epochs:
-            _one_epoch(model, recipe, state, training, targets, public, progress)
-            state.save(checkpoint)
-            if on_epoch is not None:
-                on_epoch(state)
+    with dtype_policy(recipe.precision):
+        network = _network(recipe, data.targets.shape[1], pretrained=not checkpoint.exists())
+        state = _start(network, checkpoint, fingerprint)
+        for first, last, stage in recipe.stage_spans():
+            if state.epoch >= last:
+                continue
+            steps = max(1, len(data.pixels) // recipe.batch_size) * (last - first)
+            _compile(network, recipe, stage, steps, fresh=state.epoch == first, state=state)
+            while state.epoch < last:
+                _one_epoch(network, recipe, stage, state, data, teachers, progress)
+                state.save(checkpoint)
+                if on_epoch is not None:
+                    on_epoch(state)
         return state
+
+
+@contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Build layers under the Keras dtype policy ``name`` meanwhile."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
     finally:
         keras.config.set_dtype_policy(before)
 
@@ -129,78 +143,80 @@ def weights_of(model: keras.Model) -> Arrays:
     return [np.array(keras.ops.convert_to_numpy(w.value), np.float32) for w in model.weights]
 
 
-def fingerprint_of(recipe: Recipe, data: Fer2013, targets: NDArray[np.float32]) -> str:
-    """Digest of all that decides a run: recipe, data, targets, backend, versions of Keras and NumPy."""
+def fingerprint_of(recipe: Recipe, data: TrainingData, teachers: Teachers | None = None) -> str:
+    """Digest of all that decides a run: recipe, images, targets, teachers, backend, versions of Keras and NumPy."""
     backend = (keras.backend.backend(), keras.__version__, np.__version__)
-    # Three digits: what the last bits of a target are depends on the machine's arithmetic.
-    answers = hashlib.sha256(np.round(targets, 3).tobytes()).hexdigest()
-    parts = (msgspec.json.encode(recipe), data.sha256, answers, *backend)
+    taught_by = teachers.sha256 if teachers is not None else []
+    parts = (msgspec.json.encode(recipe), data.sha256, taught_by, *backend)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def _compiled(recipe: Recipe, classes: int, steps: int) -> keras.Model:
+def _network(recipe: Recipe, classes: int, pretrained: bool) -> keras.Model:
     keras.utils.set_random_seed(recipe.seed)
-    model = build(recipe.model, recipe.input.shape, classes, recipe.network)
-    torch_speed.use_native_kernels(model)
-    settings, total = recipe.optimizer, recipe.epochs * steps
-    warmup = min(round(settings.warmup_epochs * steps), total // 2)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        settings.learning_rate * 0.01,
-        total - warmup,
-        alpha=settings.final_fraction,
-        warmup_target=settings.learning_rate,
-        warmup_steps=warmup,
-    )
-    optimizer = keras.optimizers.SGD(
-        schedule, momentum=settings.momentum, nesterov=True, weight_decay=settings.weight_decay
-    )
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    model.compile(
-        optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"], jit_compile="auto"
-    )
-    optimizer.build(model.trainable_variables)
-    return model
+    network = build(recipe.model, recipe.input.shape, classes, recipe.network)
+    if recipe.pretrained and pretrained:
+        load_pretrained(recipe.model, network, recipe.pretrained)
+    torch_speed.use_native_kernels(network)
+    return network
 
 
-def _start(model: keras.Model, checkpoint: Path, fingerprint: str) -> RunState:
+def _start(network: keras.Model, checkpoint: Path, fingerprint: str) -> RunState:
     if not checkpoint.exists():
-        return RunState(fingerprint, average=weights_of(model))
+        return RunState(fingerprint, average=weights_of(network))
     state = RunState.load(checkpoint)
     if state.fingerprint != fingerprint:
         raise UsageError(
             f"{checkpoint}: belongs to a run with another recipe, data set or backend; "
             "name another --out, or delete the folder to start anew"
         )
-    _assign(model, state.weights)
-    for variable, value in zip(model.optimizer.variables, state.optimizer, strict=True):
-        variable.assign(value)
+    _assign(network, state.weights)
     return state
 
 
+def _compile(network: keras.Model, recipe: Recipe, stage: Stage, steps: int, fresh: bool, state: RunState) -> None:
+    """Make ``network`` ready for a stage, going on with its optimizer unless the stage is ``fresh``."""
+    try:
+        freeze_before(network, stage.train_from)
+    except ValueError as error:
+        raise UsageError(f"recipe of {recipe.model}: {error}") from error
+    optimizer = make_optimizer(recipe, stage, steps)
+    settings = recipe.distillation
+    loss: keras.losses.Loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    if settings.weight:
+        loss = DistillationLoss(settings.weight, settings.temperature)
+    accuracy = keras.metrics.MeanMetricWrapper(target_accuracy, name="accuracy")
+    network.compile(optimizer, loss, metrics=[accuracy], jit_compile="auto")
+    optimizer.build(network.trainable_variables)
+    if not fresh:
+        for variable, value in zip(optimizer.variables, state.optimizer, strict=True):
+            variable.assign(value)
+
+
 def _one_epoch(
-    model: keras.Model,
+    network: keras.Model,
     recipe: Recipe,
+    stage: Stage,
     state: RunState,
-    training: Fer2013,
-    targets: NDArray[np.float32],
-    public: Fer2013,
+    data: TrainingData,
+    teachers: Teachers | None,
     progress: Progress | None,
 ) -> None:
     """Train one epoch and bring ``state`` up to date."""
     started = time.monotonic()
-    batches = TrainingBatches(
-        training.pixels, targets, recipe.input, recipe.augmentation, recipe.batch_size, recipe.seed, state.epoch
-    )
+    if recipe.optimizer.schedule == "plateau":
+        scale = plateau_scale([entry["public_nll"] for entry in state.history])
+        network.optimizer.learning_rate = stage.learning_rate * scale
+    batches = TrainingBatches(data, recipe, state.epoch, teachers)
     averager = WeightAverage(state.average, recipe.average_decay, state.epoch * len(batches), progress)
-    logs = model.fit(
+    logs = network.fit(
         batches, epochs=1, verbose=0, shuffle=False, callbacks=[EpochSeed(recipe.seed, state.epoch), averager]
     ).history
-    state.weights = weights_of(model)
-    state.optimizer = [np.array(keras.ops.convert_to_numpy(v.value)) for v in model.optimizer.variables]
-    _assign(model, state.average)
-    logits = predict(model, public.pixels, recipe.input)
-    _assign(model, state.weights)
-    accuracy = float((logits.argmax(axis=1) == public.labels).mean())
+    state.weights = weights_of(network)
+    state.optimizer = [np.array(keras.ops.convert_to_numpy(v.value)) for v in network.optimizer.variables]
+    _assign(network, state.average)
+    logits = predict(network, data.public_pixels, recipe.input)
+    _assign(network, state.weights)
+    accuracy = float((logits.argmax(axis=1) == data.public_labels).mean())
     if accuracy > max((entry["public_accuracy"] for entry in state.history), default=-1.0):
         state.best, state.best_epoch = [w.copy() for w in state.average], state.epoch + 1
     state.epoch += 1
@@ -210,7 +226,7 @@ def _one_epoch(
             "loss": float(logs["loss"][-1]),
             "accuracy": float(logs["accuracy"][-1]),
             "public_accuracy": accuracy,
-            "public_nll": negative_log_likelihood(softmax(logits), public.labels),
+            "public_nll": negative_log_likelihood(softmax(logits), data.public_labels),
             "seconds": time.monotonic() - started,
         }
     )

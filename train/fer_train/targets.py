@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract.labels import LABELS
 from fer_edge.errors import UsageError
 from fer_train.fer2013 import Fer2013
 from fer_train.recipe import Recipe
@@ -36,7 +35,7 @@ def training_targets(recipe: Recipe, training: Fer2013, votes: NDArray[np.float3
     Raises:
         UsageError: if the recipe uses votes and there are none.
     """
-    targets = smooth_targets(training.labels, len(LABELS), recipe.label_smoothing)
+    targets = smooth_targets(training.labels, len(recipe.classes), recipe.label_smoothing)
     if not recipe.ferplus:
         return targets
     if votes is None:

@@ -29,7 +29,9 @@ def use_native_kernels(model: keras.Model) -> None:
                 layer.call = types.MethodType(_batch_normalization, layer)
             case keras.layers.MaxPooling2D() if layer.padding == "valid" and layer.data_format == "channels_last":
                 layer.call = types.MethodType(_max_pooling, layer)
-            case keras.layers.Conv2D() if _is_plain(layer):
+            case keras.layers.DepthwiseConv2D() if _is_symmetric(layer) and layer.depth_multiplier == 1:
+                layer.call = types.MethodType(_depthwise_convolution, layer)
+            case keras.layers.Conv2D() if _is_symmetric(layer) and layer.groups == 1:
                 layer.call = types.MethodType(_convolution, layer)
 
 
@@ -48,17 +50,17 @@ def best_precision() -> str:
     return "mixed_bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
-def _is_plain(layer: Any) -> bool:
-    """Whether symmetric padding by half the kernel is what Keras' "same" means for this convolution."""
+def _is_symmetric(layer: Any) -> bool:
+    """Whether PyTorch's padding, the same on all sides, is what Keras' padding means for this convolution."""
     return (
-        type(layer) is keras.layers.Conv2D
+        type(layer) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
         and layer.data_format == "channels_last"
-        and layer.padding == "same"
-        and set(layer.strides) == {1}
         and set(layer.dilation_rate) == {1}
-        and layer.groups == 1
-        and all(side % 2 == 1 for side in layer.kernel_size)
         and layer.activation is keras.activations.linear
+        and (
+            layer.padding == "valid"
+            or (layer.padding == "same" and set(layer.strides) == {1} and all(side % 2 for side in layer.kernel_size))
+        )
     )
 
 
@@ -87,10 +89,19 @@ def _max_pooling(layer: Any, inputs: Any) -> Any:
 
 
 def _convolution(layer: Any, inputs: Any) -> Any:
+    return _convolve(layer, inputs, layer.kernel.value.permute(3, 2, 0, 1), groups=1)
+
+
+def _depthwise_convolution(layer: Any, inputs: Any) -> Any:
+    return _convolve(layer, inputs, layer.kernel.value.permute(2, 3, 0, 1), groups=inputs.shape[-1])
+
+
+def _convolve(layer: Any, inputs: Any, kernel: Any, groups: int) -> Any:
     import torch
 
-    kernel = layer.kernel.value.permute(3, 2, 0, 1)
     kernel = kernel.to(dtype=inputs.dtype, memory_format=torch.channels_last)
     bias = layer.bias.value.to(inputs.dtype) if layer.use_bias else None
-    padding = [side // 2 for side in layer.kernel_size]
-    return torch.nn.functional.conv2d(inputs.movedim(-1, 1), kernel, bias, padding=padding).movedim(1, -1)
+    padding = [side // 2 for side in layer.kernel_size] if layer.padding == "same" else 0
+    images = inputs.movedim(-1, 1)
+    outputs = torch.nn.functional.conv2d(images, kernel, bias, layer.strides, padding, groups=groups)
+    return outputs.movedim(1, -1)

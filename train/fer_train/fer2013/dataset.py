@@ -86,13 +86,25 @@ class Fer2013:
         if not chosen.any():
             present = ", ".join(split for split, count in self.split_counts().items() if count)
             raise DataError(f"{self.source}: holds no {name} image (only {present}); choose another split or data set")
+        return self.take(np.flatnonzero(chosen))
+
+    def take(self, positions: NDArray[np.int64]) -> Fer2013:
+        """Return the images at ``positions`` (n,), in that order; one may be named more than once."""
         return replace(
             self,
-            pixels=self.pixels[chosen],
-            labels=self.labels[chosen],
-            splits=self.splits[chosen],
-            rows=self.rows[chosen],
+            pixels=self.pixels[positions],
+            labels=self.labels[positions],
+            splits=self.splits[positions],
+            rows=self.rows[positions],
         )
+
+    def relabelled(self, labels: UInt8Array) -> Fer2013:
+        """Return the same images with other ids (N,), such as positions in a part of the labels."""
+        return replace(self, labels=labels)
+
+    def resplit(self, splits: UInt8Array) -> Fer2013:
+        """Return the same images with other splits (N,), indices in :data:`SPLITS`."""
+        return replace(self, splits=splits)
 
     def split_counts(self) -> dict[str, int]:
         """Return the number of images of each split, zeros included."""

@@ -15,8 +15,20 @@ import keras
 
 from fer_edge.errors import UsageError
 
-NETWORKS: Final[Mapping[str, str]] = {"vgg_lite": "fer_train.models.vgg_lite"}
-"""Name of a network -> the module whose ``build`` makes it."""
+NETWORKS: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
+    "cnn5": ("cnn5", "build", {}),
+    "deep_cnn": ("alizadeh", "build_deep", {}),
+    "mini_xception": ("mini_xception", "build", {}),
+    "mobilenet": ("mobilenet", "build", {}),
+    "mobilenet_v2": ("mobilenet_v2", "build", {}),
+    "shallow_cnn": ("alizadeh", "build_shallow", {}),
+    "vgg1": ("vgg_blocks", "build", {"blocks": 1}),
+    "vgg16": ("vgg16", "build", {}),
+    "vgg2": ("vgg_blocks", "build", {"blocks": 2}),
+    "vgg3": ("vgg_blocks", "build", {"blocks": 3}),
+    "vgg_lite": ("vgg_lite", "build", {}),
+}
+"""Name of a network -> its module in this package, the function that builds it, and what that is always told."""
 
 
 def build(name: str, input_shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]) -> keras.Model:
@@ -33,22 +45,42 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, options: M
     """
     if name not in NETWORKS:
         raise UsageError(f"there is no network {name!r}: choose one of {', '.join(sorted(NETWORKS))}")
-    make: Callable[..., keras.Model] = import_module(NETWORKS[name]).build
+    module, function, always = NETWORKS[name]
+    make: Callable[..., keras.Model] = getattr(import_module(f"{__name__}.{module}"), function)
     try:
-        return make(input_shape, classes, **options)
+        return make(input_shape, classes, **{**options, **always})
     except TypeError as error:
         raise UsageError(f"network {name!r} cannot be built with the options {dict(options)}: {error}") from error
+
+
+def load_pretrained(name: str, network: keras.Model, weights: str) -> None:
+    """Fill the network called ``name`` with pretrained weights.
+
+    Args:
+        name: a key of :data:`NETWORKS`.
+        network: what :func:`build` made, filled in place.
+        weights: ``imagenet`` or a file.
+
+    Raises:
+        UsageError: if there are none for this network.
+        DataError: if the file does not fit, or cannot be had.
+    """
+    load = getattr(import_module(f"{__name__}.{NETWORKS[name][0]}"), "load_pretrained", None)
+    if load is None:
+        raise UsageError(f"there are no pretrained weights for {name}; leave out `pretrained` and --weights")
+    load(network, weights)
 
 
 def with_softmax(network: keras.Model, temperature: float) -> keras.Model:
     """Return the model that is saved: ``network`` with its logits divided by ``temperature``, then softmax.
 
-    The temperature (Guo et al. 2017, "On Calibration of Modern Neural Networks") is folded into the last dense layer,
-    in place, so that it costs nothing and cannot be lost in conversion; it changes no decision.
+    The temperature (Guo et al. 2017, "On Calibration of Modern Neural Networks") is folded into the last layer with
+    weights, in place, so that it costs nothing and cannot be lost in conversion; it changes no decision.
     """
-    dense = network.layers[-1]
-    if not isinstance(dense, keras.layers.Dense):
-        raise TypeError(f"the last layer of {network.name} must be Dense, not {type(dense).__name__}")
-    dense.set_weights([w / temperature for w in dense.get_weights()])
+    # What follows the last weights (an average over the image, in mini-Xception) must be linear for this to hold.
+    last = next(layer for layer in reversed(network.layers) if layer.weights)
+    if not isinstance(last, keras.layers.Dense | keras.layers.Conv2D):
+        raise TypeError(f"the last weights of {network.name} must be of a Dense or Conv2D layer, not {last.name}")
+    last.set_weights([w / temperature for w in last.get_weights()])
     probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(network.outputs[0])
     return keras.Model(network.inputs[0], probabilities, name=network.name)

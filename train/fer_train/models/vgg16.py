@@ -20,6 +20,10 @@ BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 PLANE_MEANS = (103.939, 116.779, 123.68)
 """Means of ImageNet's blue, green and red planes that the original takes off (Caffe's)."""
 
+SPREAD = 64.0
+"""Standard deviation of such pixels, roughly. The original keeps their range through all its layers, too wide for new
+dense layers to start behind; with pixels and biases divided by this, all activations are, and nothing else changes."""
+
 
 def build(
     input_shape: tuple[int, int, int],
@@ -44,10 +48,7 @@ def build(
     """
     penalty = keras.regularizers.L2(l2) if l2 else None
     inputs = layers.Input(input_shape, name="pixels")
-    # ImageNet's grey mean; its weights were learnt on numbers of this range.
-    x = layers.Rescaling(1.0, offset=-sum(PLANE_MEANS) / 3, name="scale")(inputs)
-    if batch_norm:
-        x = layers.Rescaling(1 / 64, name="unit")(x)
+    x = layers.Rescaling(1 / SPREAD, offset=-sum(PLANE_MEANS) / 3 / SPREAD, name="scale")(inputs)
     for block, (filters, convolutions) in enumerate(BLOCKS, start=1):
         for step in range(1, convolutions + 1):
             x = layers.Conv2D(
@@ -76,3 +77,7 @@ def build(
 def load_pretrained(network: keras.Model, weights: str) -> None:
     """Fill the convolutions from ``imagenet`` or a file (see :func:`load_backbone`)."""
     load_backbone(network, keras.applications.VGG16, weights, PLANE_MEANS)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel, bias / SPREAD])

@@ -19,7 +19,7 @@ def build(
     input_shape: tuple[int, int, int],
     classes: int,
     widths: Sequence[int] = (32, 64, 128, 256),
-    convolutions: int = 2,
+    convolutions: int | Sequence[int] = 2,
     dropout: float = 0.3,
 ) -> keras.Model:
     """Build the network.
@@ -28,7 +28,7 @@ def build(
         input_shape: (height, width, channels) of the raw pixels, 0 to 255.
         classes: number of logits.
         widths: filters of each block; all blocks but the last end in 2x2 max pooling.
-        convolutions: 3x3 convolutions in each block.
+        convolutions: 3x3 convolutions in each block; one number for all blocks or one for each.
         dropout: share of the pooled features dropped before the dense layer while training.
 
     Returns:
@@ -36,8 +36,11 @@ def build(
     """
     inputs = layers.Input(input_shape, name="pixels")
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(inputs)
-    for block, filters in enumerate(widths, start=1):
-        for step in range(1, convolutions + 1):
+    depths = [convolutions] * len(widths) if isinstance(convolutions, int) else list(convolutions)
+    if len(depths) != len(widths):
+        raise TypeError(f"{len(widths)} widths need as many convolutions, not {len(depths)}")
+    for block, (filters, depth) in enumerate(zip(widths, depths, strict=True), start=1):
+        for step in range(1, depth + 1):
             x = layers.Conv2D(
                 filters,
                 3,

@@ -1,0 +1,158 @@
+"""Learning from teachers: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network" (arXiv:1503.02531)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.contract.preprocess import UInt8Array, batch_input
+from fer_edge.errors import FerEdgeError, ModelError, UsageError
+from fer_train import torch_speed
+from fer_train.models import build
+from fer_train.recipe import Recipe
+
+
+class Teacher:
+    """A trained network that answers for others to learn from."""
+
+    def __init__(self, path: Path, precision: str) -> None:
+        """Load ``model.keras`` of a finished run.
+
+        Args:
+            path: the model or the folder of its run.
+            precision: Keras dtype policy to answer in.
+
+        Raises:
+            ModelError: if it cannot be read or is no classifier of the same labels.
+        """
+        path = path / "model.keras" if path.is_dir() else path
+        try:
+            self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            record = msgspec.json.decode(path.with_name("training.json").read_bytes(), type=dict[str, Any])
+            recipe = msgspec.convert(record["recipe"], Recipe)
+            saved = keras.saving.load_model(path, compile=False)
+        except (OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise ModelError(f"{path}: cannot teach ({reason}); name the folder of a finished run") from error
+        self.classes, self.input = recipe.classes, recipe.input
+        self._network = _logits_network(recipe, saved, precision)
+        self.name = f"{recipe.model} ({path})"
+
+    def logits(self, images: UInt8Array) -> NDArray[np.float32]:
+        """Return the answers (n, classes) float32 to (n, 48, 48) uint8 face crops."""
+        pixels = batch_input(images, self.input).astype(np.float32)
+        return np.asarray(keras.ops.convert_to_numpy(self._network.predict_on_batch(pixels)), np.float32)
+
+
+class Teachers:
+    """One or several teachers, whose softened answers are averaged."""
+
+    def __init__(self, teachers: Sequence[Teacher], recipe: Recipe, originals: UInt8Array) -> None:
+        """Take at least one teacher of the recipe's classes, and the (n, 48, 48) uint8 Training images.
+
+        Raises:
+            UsageError: if one has other classes.
+        """
+        for teacher in teachers:
+            if teacher.classes != recipe.classes:
+                raise UsageError(f"{teacher.name} tells apart {', '.join(teacher.classes)}, which are other classes")
+        self._teachers, self._temperature = tuple(teachers), recipe.distillation.temperature
+        self._originals = originals
+        self._kept: NDArray[np.float32] | None = None
+
+    @property
+    def sha256(self) -> list[str]:
+        """Digests of the teachers' files."""
+        return [teacher.sha256 for teacher in self._teachers]
+
+    def answers(self, rows: NDArray[np.int64], seen: UInt8Array | None) -> NDArray[np.float32]:
+        """Return softened probabilities (n, classes) float32.
+
+        Args:
+            rows: (n,) positions of the Training images that are asked about.
+            seen: (n, 48, 48) uint8, those images as the student sees them; None: the originals, answered once and
+                remembered.
+        """
+        if seen is not None:
+            return self._answer(seen)
+        if self._kept is None:
+            parts = [self._answer(self._originals[i : i + 256]) for i in range(0, len(self._originals), 256)]
+            self._kept = np.concatenate(parts)
+        return self._kept[rows]
+
+    def _answer(self, images: UInt8Array) -> NDArray[np.float32]:
+        softened = [_softmax(teacher.logits(images) / self._temperature) for teacher in self._teachers]
+        return np.asarray(np.mean(softened, axis=0), np.float32)
+
+
+class DistillationLoss(keras.losses.Loss):
+    """Cross entropy with the targets and, on softened answers, with the teachers, by weight.
+
+    ``y_true`` is (n, 2 * classes): the targets, then the teachers' answers. The second term is multiplied by the
+    square of the temperature, which keeps its gradients as large as the first one's (section 2 of the paper).
+    """
+
+    def __init__(self, weight: float, temperature: float) -> None:
+        super().__init__(name="distillation")
+        self._weight, self._temperature = weight, temperature
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss (n,) of logits (n, classes)."""
+        classes = y_pred.shape[-1]
+        y_true = keras.ops.cast(y_true, y_pred.dtype)
+        own = keras.ops.categorical_crossentropy(y_true[:, :classes], y_pred, from_logits=True)
+        taught = keras.ops.categorical_crossentropy(y_true[:, classes:], y_pred / self._temperature, from_logits=True)
+        return (1.0 - self._weight) * own + self._weight * self._temperature**2 * taught
+
+
+def target_accuracy(y_true: Any, y_pred: Any) -> Any:
+    """Accuracy (n,) of logits (n, classes) by the targets alone, whether teachers' answers follow them or not."""
+    return keras.metrics.categorical_accuracy(y_true[:, : y_pred.shape[-1]], y_pred)
+
+
+def load_teachers(paths: Sequence[Path], recipe: Recipe, originals: UInt8Array) -> Teachers | None:
+    """Return the teachers that ``recipe`` learns from, if it does; ``originals`` are the Training images.
+
+    Raises:
+        UsageError: if the recipe wants teachers and there are none, or there are and it does not.
+        ModelError: if one cannot be loaded.
+    """
+    if not recipe.distillation.weight:
+        if paths:
+            raise UsageError("--teacher is given, but the recipe has no [distillation] weight; set one in a copy of it")
+        return None
+    if not paths:
+        raise UsageError(
+            f"the recipe learns from teachers (distillation weight {recipe.distillation.weight}): "
+            "name the folders of their runs, each with --teacher DIR"
+        )
+    return Teachers([Teacher(path, recipe.precision) for path in paths], recipe, originals)
+
+
+def _logits_network(recipe: Recipe, saved: keras.Model, precision: str) -> keras.Model:
+    """Build the network under another precision, without the softmax; the temperature in its weights stays."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        network = build(recipe.model, recipe.input.shape, len(recipe.classes), recipe.network)
+        for variable, value in zip(network.weights, saved.weights, strict=True):
+            variable.assign(value)
+    except (ValueError, FerEdgeError) as error:
+        raise ModelError(f"{recipe.model}: its weights do not fit the network of its recipe ({error})") from error
+    finally:
+        keras.config.set_dtype_policy(before)
+    network.trainable = False
+    torch_speed.use_native_kernels(network)
+    return network
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
