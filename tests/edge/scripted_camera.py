@@ -107,6 +107,9 @@ class MemoryOutput:
         self.fail_at = fail_at
         self.failure: OutputError = OutputError(f"{name}: the disk is full; free some space")
         self.refuses_to_open = False
+        self.opening, self.let_open = threading.Event(), threading.Event()
+        """Set once it is being opened; what an opening waits for, as for a server that does not answer."""
+        self.let_open.set()
         self.observations: list[Observation] = []
         self.states: list[RuntimeStatus] = []
         self.opened = self.closed = 0
@@ -122,6 +125,8 @@ class MemoryOutput:
         return self.states[-1].detail if self.states else ""
 
     def open(self) -> None:
+        self.opening.set()
+        self.let_open.wait()
         if self.refuses_to_open:
             raise OutputError(f"{self.name}: the port is in use; name another")
         self.opened += 1

@@ -12,6 +12,7 @@ import pytest
 from fer_edge.configuration import resolve_config
 from fer_edge.contract.labels import LABELS
 from fer_edge.errors import ConfigError, ModelError, OutputError, UsageError
+from fer_edge.notify import ServiceNotifier
 from fer_edge.outputs import OutputSettings
 from fer_edge.runtime import Parts, Runtime, assemble
 from fer_edge.runtime.model_watch import ModelChoice, ModelWatch
@@ -19,7 +20,9 @@ from fer_edge.runtime.output_set import OutputSet, planned
 from fer_edge.runtime.parts import choose_model
 from fer_edge.runtime.selection import read_selection, selection_file, write_selection
 from fer_edge.vision.classifier import ExpressionClassifier
+from tests.edge.sample_observations import eventually
 from tests.edge.scripted_camera import Background, Device, MemoryOutput, parts_for
+from tests.edge.service_manager import ServiceManager
 from tests.edge.tiny_model import write_tiny_model
 
 
@@ -280,6 +283,115 @@ def test_a_camera_cannot_be_changed_into_a_file(
     run.stop()
 
 
+# --- a reload that takes its time ---
+
+
+@pytest.fixture
+def systemd() -> Iterator[ServiceManager]:
+    with ServiceManager() as systemd:
+        yield systemd
+
+
+@pytest.fixture
+def slow() -> Iterator[MemoryOutput]:
+    """An output that does not open before the test lets it."""
+    output = MemoryOutput("slow")
+    output.let_open.clear()
+    yield output
+    output.let_open.set()
+
+
+def watched(
+    parts: Parts, reload: Callable[[], Parts], systemd: ServiceManager, step_within_s: float = 60.0
+) -> Background:
+    notifier = ServiceNotifier(systemd.environment | {"WATCHDOG_USEC": "400000"})
+    return Background(
+        Runtime(parts, reload=reload, notifier=notifier, status_every_s=0.25, reload_step_within_s=step_within_s)
+    )
+
+
+def test_a_slow_reopening_of_an_output_is_no_reason_to_be_killed(
+    model: Path, device: Device, output: MemoryOutput, slow: MemoryOutput, systemd: ServiceManager
+) -> None:
+    run = watched(
+        parts_for(model, [output], device=device), lambda: parts_for(model, [output, slow], device=device), systemd
+    )
+    run.until(lambda: bool(output.observations), "a result")
+    run.runtime.reload()
+    assert slow.opening.wait(60)
+    shown = len(output.observations)
+    for _ in range(3):
+        assert systemd.beats_between_states(output)
+    assert len(output.observations) > shown  # the other output has gone on meanwhile
+    slow.let_open.set()
+    run.until(lambda: bool(slow.observations), "results in the new output")
+    eventually(lambda: systemd.messages.count("READY=1") == 2, "the end of the reload")
+    run.stop()
+    assert (slow.opened, slow.closed, output.opened) == (1, 1, 1)
+
+
+def test_a_reopening_that_hangs_ends_the_heartbeats(
+    model: Path, device: Device, output: MemoryOutput, slow: MemoryOutput, systemd: ServiceManager
+) -> None:
+    run = watched(
+        parts_for(model, [output], device=device),
+        lambda: parts_for(model, [output, slow], device=device),
+        systemd,
+        step_within_s=0.5,
+    )
+    run.until(lambda: bool(output.observations), "a result")
+    run.runtime.reload()
+    assert slow.opening.wait(60)
+    run.until(lambda: not systemd.beats_between_states(output), "the end of the heartbeats")
+    slow.let_open.set()
+    run.until(lambda: systemd.beats_between_states(output), "heartbeats")
+    run.stop()
+
+
+def test_the_end_of_a_run_does_not_wait_for_a_reload_that_hangs(
+    model: Path,
+    device: Device,
+    output: MemoryOutput,
+    slow: MemoryOutput,
+    systemd: ServiceManager,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fer_edge.runtime.engine.SUPERVISOR_WITHIN_S", 0.1)
+    run = watched(
+        parts_for(model, [output], device=device), lambda: parts_for(model, [output, slow], device=device), systemd
+    )
+    run.until(lambda: bool(output.observations), "a result")
+    run.runtime.reload()
+    assert slow.opening.wait(60)
+    run.stop()
+    assert output.closed == 1
+    slow.let_open.set()
+    eventually(lambda: slow.opened == slow.closed == 1, "the late output is closed again")
+
+
+def test_a_second_reload_waits_for_the_first(
+    model: Path, device: Device, output: MemoryOutput, slow: MemoryOutput, systemd: ServiceManager
+) -> None:
+    reloads: list[str] = []
+
+    def reload() -> Parts:
+        reloads.append("begun")
+        return parts_for(model, [output, slow] if len(reloads) == 1 else [output], device=device)
+
+    run = watched(parts_for(model, [output], device=device), reload, systemd)
+    run.until(lambda: bool(output.observations), "a result")
+    run.runtime.reload()
+    assert slow.opening.wait(60)
+    run.runtime.reload()
+    run.runtime.reload()
+    assert systemd.beats_between_states(output)
+    assert len(reloads) == 1
+    slow.let_open.set()
+    run.until(lambda: (slow.opened, slow.closed) == (1, 1), "the second reload")
+    run.stop()
+    assert len(reloads) == 2
+
+
 # --- outputs ---
 
 
@@ -313,6 +425,21 @@ def test_outputs_are_as_before_when_a_new_one_cannot_be_opened() -> None:
     assert {stats.name for stats in outputs.stats()} == {"kept", "gone"}
     assert (kept.opened, kept.closed, gone.opened, gone.closed) == (1, 0, 2, 1)
     outputs.close()
+
+
+def test_an_old_output_that_cannot_be_opened_again_is_tried_until_it_can(caplog: pytest.LogCaptureFixture) -> None:
+    old, bad = MemoryOutput("old"), MemoryOutput("bad")
+    outputs = OutputSet([old.plan()], finite=False)
+    outputs.open()
+    bad.refuses_to_open = old.refuses_to_open = True
+    with pytest.raises(OutputError, match="bad: the port is in use"):
+        outputs.replace([bad.plan()])
+    assert [(stats.name, bool(stats.failing)) for stats in outputs.stats()] == [("old", True)]
+    assert "old: the port is in use; name another; the run goes on, and it is tried again" in caplog.text
+    old.refuses_to_open = False
+    eventually(lambda: old.opened == 2, "the old output again")
+    outputs.close()
+    assert old.closed >= 2
 
 
 def test_plans_are_checked_before_anything_is_opened(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``auto`` among cameras that are dead: it takes no longer than it may, is not stuck with them, and does not chatter."""
+"""``auto`` among cameras that are dead: it takes no longer than it may, reaches the others, and does not chatter."""
 
 from __future__ import annotations
 

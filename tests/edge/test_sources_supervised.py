@@ -146,9 +146,7 @@ def test_identical_pictures_freeze_after_their_time() -> None:
 def test_a_picture_that_froze_is_suspect_until_it_moves_whatever_is_opened_again() -> None:
     detector = FreezeDetector(10.0)
     assert not detector.frozen(noise(1), 0.0)
-    assert not detector.suspect
-    assert detector.frozen(noise(1), 10.0)
-    assert detector.suspect
+    assert [detector.suspect, detector.frozen(noise(1), 10.0), detector.suspect] == [False, True, True]
     detector.reset()
     for now in (11.0, 12.0):  # the same picture once more
         assert not detector.frozen(noise(1), now)
@@ -158,8 +156,7 @@ def test_a_picture_that_froze_is_suspect_until_it_moves_whatever_is_opened_again
     for now in (22.0, 23.0):  # it woke with another picture, and stands on that one
         assert not detector.frozen(noise(2), now)
         assert detector.suspect
-    assert not detector.frozen(noise(3), 24.0)
-    assert not detector.suspect
+    assert [detector.suspect, detector.frozen(noise(3), 24.0), detector.suspect] == [True, False, False]
 
 
 def test_freezing_can_be_switched_off() -> None:

@@ -103,6 +103,7 @@ class IsolatedOutput:
 
         self._thread: threading.Thread | None = None
         self._opened = threading.Event()
+        self._keep_trying = False
 
     @property
     def name(self) -> str:
@@ -125,15 +126,20 @@ class IsolatedOutput:
         with self._changed:
             return OutputStats(self.name, self._written, self._dropped, self._failures, self._failing)
 
-    def open(self) -> None:
+    def open(self, *, keep_trying: bool = False) -> None:
         """Start the thread and open the output in it.
+
+        Args:
+            keep_trying: treat an output that cannot be opened as one that fails later: nothing is raised, and it is
+                tried again.
 
         Raises:
             OutputError: the output's; or that it did not open in time.
         """
+        self._keep_trying = keep_trying
         self._thread = threading.Thread(target=self._run, name=f"output {self.name}", daemon=True)
         self._thread.start()
-        if not self._opened.wait(OPEN_TIMEOUT_S):
+        if not self._opened.wait(OPEN_TIMEOUT_S) and not keep_trying:
             raise OutputError(
                 f"{self.name}: did not open within {OPEN_TIMEOUT_S:.0f} s; see whether its device answers"
             )
@@ -190,8 +196,10 @@ class IsolatedOutput:
             self._output.open()
             self._is_open = True
         except Exception as error:
-            self._end(self._as_output_error(error))
-            return
+            if not self._keep_trying:
+                self._end(self._as_output_error(error))
+                return
+            self._fail(self._as_output_error(error), self._dropped)
         finally:
             self._opened.set()
         while self._ended is None and (job := self._next_job()) is not None:

@@ -1,4 +1,4 @@
-"""The run itself: the only threads are capture, process (the caller's) and supervise.
+"""The run itself: the only threads are capture, process (the caller's), supervise, and reload when one is asked for.
 
 ::
 
@@ -6,7 +6,7 @@
        ▲                            ▲
        └────────── supervise ───────┘   status once a second, hangs, signals, new models and settings
 
-What the supervisor makes ready (a model, a configuration) is taken over by the processing thread between two frames.
+What is made ready beside it (a model, a configuration) is taken over by the processing thread between two frames.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fer_edge.frames import Frame
 from fer_edge.notify import ServiceNotifier
 from fer_edge.outputs import OutputClosed
 from fer_edge.pipeline import build_smoother
+from fer_edge.runtime.chore import Chore
 from fer_edge.runtime.feed import Feed, FileFeed
 from fer_edge.runtime.live_feed import LiveFeed
 from fer_edge.runtime.model_watch import ModelWatch
@@ -42,7 +43,10 @@ TICK_S: Final = 0.25
 BOARD_EVERY_S: Final = 5.0
 """Temperature and throttling change slowly, and asking a Raspberry Pi starts a program."""
 SUPERVISOR_WITHIN_S: Final = 5.0
-"""How long the end waits for a supervisor that is opening outputs or loading a model."""
+"""How long the end waits for a supervisor that is loading a model, and for a reload."""
+RELOAD_STEP_WITHIN_S: Final = 30.0
+"""A step of a reload (reading the configuration and loading a model; closing or opening one output, which gives up by
+itself after 15 s) that takes longer will never be done: no more heartbeats."""
 
 
 class Runtime:
@@ -58,6 +62,7 @@ class Runtime:
         notifier: tells the service manager.
         stuck_after_s: a frame that takes longer than this, outputs included, will never be done: no more heartbeats.
         status_every_s: how often outputs are told the state, and models are looked at.
+        reload_step_within_s: see :data:`RELOAD_STEP_WITHIN_S`.
         clock: monotonic seconds.
     """
 
@@ -71,6 +76,7 @@ class Runtime:
         notifier: ServiceNotifier | None = None,
         stuck_after_s: float = 10.0,
         status_every_s: float = 1.0,
+        reload_step_within_s: float = RELOAD_STEP_WITHIN_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._parts = parts
@@ -87,6 +93,7 @@ class Runtime:
         self._outputs = OutputSet(parts.outputs, finite=not parts.live, control=self)
         self._feed = self._new_feed(parts, wait=wait_for_source, first_index=0)
         self._watch = ModelWatch(parts.model, parts.classifier)
+        self._reloading = Chore("reload", reload_step_within_s, clock)
         self._statistics = RunStatistics()
         self._former_drops = self._former_failures = 0
         self._source_name = ""
@@ -218,6 +225,7 @@ class Runtime:
             self._finished.set()
             self._outputs.status(self.status())
             if not self._interrupted:
+                self._reloading.join(SUPERVISOR_WITHIN_S)
                 self._outputs.close()
         finally:
             if not self._parts.live:  # a file is done when its last result is written
@@ -255,7 +263,7 @@ class Runtime:
                 if self._stopping.is_set():
                     self._end_feed()
                 self._feed.supervise(now)
-                if now - self._turned <= self._stuck_after_s and self._feed.healthy(now):
+                if self._healthy(now):
                     self._notifier.heartbeat(now)
                 if now >= next_board:
                     next_board = now + BOARD_EVERY_S
@@ -273,9 +281,16 @@ class Runtime:
     def _handle(self, signals: set[signal.Signals]) -> None:
         if signals & {signal.SIGTERM, signal.SIGINT}:
             self._stopping.set()
-        if signal.SIGHUP in signals or self._reload_wanted:
+        if signal.SIGHUP in signals:
+            self._reload_wanted = True
+        if self._reload_wanted and not self._reloading.busy and not self._stopping.is_set():
             self._reload_wanted = False
-            self._reload_now()
+            self._begin_reload()
+
+    def _healthy(self, now: float) -> bool:
+        """Whether the run does what it can; a reload that is slow is no fault, one that hangs is."""
+        processing = now - self._turned <= self._stuck_after_s
+        return processing and self._feed.healthy(now) and not self._reloading.hangs(now)
 
     def _report(self) -> None:
         status = self.status()
@@ -289,16 +304,22 @@ class Runtime:
             if classifier is not None:
                 self._between_frames.append(lambda: self._take_model(classifier))
 
-    def _reload_now(self) -> None:
-        if self._reload is None or not self._parts.live:
+    def _begin_reload(self) -> None:
+        reload = self._reload
+        if reload is None or not self._parts.live:
             _log.warning("not reloaded: a file is processed with the configuration that it began with")
             return
         self._notifier.reloading()
+        self._reloading.start(lambda: self._reload_now(reload))
+
+    # --- the thread of a reload ---
+
+    def _reload_now(self, reload: Callable[[], Parts]) -> None:
         try:
-            parts = self._reload()
+            parts = reload()
             if not parts.live:
                 raise ConfigError("source.spec names a file; stop fer-edge and start it with that source")
-            self._outputs.replace(parts.outputs)
+            self._outputs.replace(parts.outputs, self._reloading.step)
         except Exception as error:  # a configuration that cannot be used must never end a run
             if not isinstance(error, FerEdgeError):
                 _log.debug("unexpected failure", exc_info=error)
@@ -306,7 +327,8 @@ class Runtime:
         else:
             self._between_frames.append(lambda: self._take_parts(parts))
         finally:
-            self._notifier.ready()
+            if not self._stopping.is_set():
+                self._notifier.ready()
 
     # --- between two frames, in the processing thread ---
 

@@ -74,6 +74,7 @@ class OutputSet:
         self._finite = finite
         # Replaced as a whole, never changed: another thread may be going through it.
         self._running: tuple[tuple[OutputPlan, IsolatedOutput], ...] = ()
+        self._ended = False
 
     def open(self) -> None:
         """Open all.
@@ -108,28 +109,35 @@ class OutputSet:
         """Return what became of the results."""
         return tuple(output.stats for _, output in self._running)
 
-    def replace(self, plans: Sequence[OutputPlan]) -> None:
+    def replace(self, plans: Sequence[OutputPlan], step: Callable[[], None] = lambda: None) -> None:
         """Close what is not in ``plans``, open what is new, and leave the rest alone.
 
+        Args:
+            plans: what is wanted from now on.
+            step: called before each output that is closed or opened; none of them takes for ever.
+
         Raises:
-            OutputError: if a new one cannot be opened; then all is as it was before.
+            OutputError: if a new one cannot be opened; then all is as it was before. An old one that cannot be opened
+                again at once is tried until it can.
         """
         before = self._running
         kept = tuple((plan, output) for plan, output in before if plan in plans)
         kept_plans = [plan for plan, _ in kept]
         # A new output may want the port or file of an old one, so the old ones go first.
-        self._close_all([pair for pair in before if pair not in kept])
+        self._close_all([pair for pair in before if pair not in kept], step)
         self._running = kept
         try:
             for plan in plans:
                 if plan not in kept_plans:
+                    step()
                     self._running = (*self._running, (plan, self._opened(plan)))
         except FerEdgeError:
-            self._close_all([pair for pair in self._running if pair not in kept])
+            self._close_all([pair for pair in self._running if pair not in kept], step)
             self._running = kept
             for plan, _ in before:
-                if plan not in kept_plans:
-                    self._reopen(plan)
+                if plan not in kept_plans and not self._ended:
+                    step()
+                    self._running = (*self._running, (plan, self._opened(plan, keep_trying=True)))
             raise
 
     def close(self) -> None:
@@ -138,6 +146,7 @@ class OutputSet:
         Raises:
             OutputError: the first failure of one that must not lose anything.
         """
+        self._ended = True
         failures: list[OutputError] = []
         for _, output in self._running:
             try:
@@ -147,19 +156,19 @@ class OutputSet:
         if failures:
             raise failures[0]
 
-    def _opened(self, plan: OutputPlan) -> IsolatedOutput:
+    def _opened(self, plan: OutputPlan, *, keep_trying: bool = False) -> IsolatedOutput:
         output = IsolatedOutput(plan.build(self._control), finite=self._finite)
-        output.open()
+        output.open(keep_trying=keep_trying)
+        if self._ended:  # a reload that was overtaken by the end of the run
+            self._close_all([(plan, output)])
+            raise OutputError(f"{plan.spec}: not opened, because the run has ended")
         return output
 
-    def _reopen(self, plan: OutputPlan) -> None:
-        try:
-            self._running = (*self._running, (plan, self._opened(plan)))
-        except FerEdgeError as error:
-            _log.warning("%s: could not be opened again: %s", plan.spec, error)
-
-    def _close_all(self, pairs: Sequence[tuple[OutputPlan, IsolatedOutput]]) -> None:
+    def _close_all(
+        self, pairs: Sequence[tuple[OutputPlan, IsolatedOutput]], step: Callable[[], None] = lambda: None
+    ) -> None:
         for _, output in pairs:
+            step()
             try:
                 output.close()
             except OutputError as error:
