@@ -38,13 +38,14 @@ def test_default_prints_a_file_that_check_calls_good(tmp_path: Path) -> None:
 
 def test_check_lists_every_fault_on_a_line_and_exits_78(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    file.write_text("[source]\nwidht = 3\nfps = 0\n")
+    file.write_text("[source]\nwidht = 3\nfps = 0\n[outputs.web]\njpeg_quality = 101\n")
     done = fer_edge("config", "check", file, env={"FER_EDGE_LOG__LEVEL": "loud"})
     assert done.returncode == 78
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
         f"fer-edge: error: {file}:2: source.widht: unknown key; did you mean source.width?",
         f"fer-edge: error: {file}:3: source.fps: found 0; it must be a number from 0.1 to 1000, or left out",
+        f"fer-edge: error: {file}:5: outputs.web.jpeg_quality: found 101; it must be an integer from 1 to 100",
         'fer-edge: error: FER_EDGE_LOG__LEVEL: log.level: found "loud"; '
         'it must be one of "debug", "info", "warning", "error"',
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from fer_edge.configuration.keys import keys, sections
 from fer_edge.configuration.settings import output_settings, schedule_settings, smoothing_settings, source_settings
 from fer_edge.configuration.show import json_schema
 from fer_edge.contract.labels import LABELS
-from fer_edge.outputs.settings import OutputSettings
+from fer_edge.outputs.settings import OutputSettings, ServingSettings, WebSettings
 from fer_edge.sources.base import SourceSettings
 from fer_edge.vision.schedule import ScheduleSettings
 from fer_edge.vision.smoothing import SmoothingSettings
@@ -111,9 +111,22 @@ def test_every_setting_of_a_part_can_be_configured() -> None:
     of_the_run = {"labels", "finite", "aggregate_only"}
     for field in dataclasses.fields(OutputSettings):
         if field.name not in of_the_run:
-            part = type(getattr(OutputSettings(), field.name))
-            wanted = {inner.name for inner in dataclasses.fields(part)}
+            wanted = set(field_names(getattr(OutputSettings(), field.name)))
             assert wanted <= leaves(tables.get(field.name, f"outputs.{field.name}"))
+
+
+def field_names(settings: Any) -> Iterator[str]:
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        yield from field_names(value) if dataclasses.is_dataclass(value) else [field.name]
+
+
+def test_how_the_dashboard_is_served_can_be_configured(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[outputs.web]\njpeg_quality = 55\nmax_side_px = 320\nmax_fps = 4\nhistory_s = 60\n")
+    web = output_settings(load_config(file, {}), LABELS, finite=False).web
+    assert web.serving == ServingSettings(jpeg_quality=55, max_side_px=320, max_fps=4.0, history_s=60)
+    assert web.port == WebSettings().port
 
 
 def leaves(section: str) -> set[str]:

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import ConfigError, FerEdgeError, OutputError, SourceError
+from fer_edge.outputs import ServingSettings
 from fer_edge.outputs.base import Record
 from fer_edge.outputs.overlay import draw_overlay
 from fer_edge.outputs.settings import WebSettings
-from fer_edge.outputs.web import ServingSettings, WebOutput
+from fer_edge.outputs.web import WebOutput
 from fer_edge.outputs.web.pictures import shrunk
 from fer_edge.status import RuntimeStatus
 from tests.edge.web_page import (

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from fer_edge.outputs import ServingSettings
 from fer_edge.outputs.settings import WebSettings
 from fer_edge.outputs.web.access import access_policy
 from fer_edge.outputs.web.app import Dashboard
 from fer_edge.outputs.web.assets import page
-from fer_edge.outputs.web.settings import ServingSettings
 from fer_edge.outputs.web.state import DashboardState
 from tests.edge.web_page import (
     ACTION,

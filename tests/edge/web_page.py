@@ -18,8 +18,9 @@ import numpy as np
 from fer_edge.contract.labels import LABELS
 from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.frames import Face, Observation, Timing
+from fer_edge.outputs import ServingSettings
 from fer_edge.outputs.settings import WebSettings
-from fer_edge.outputs.web import ServingSettings, WebOutput
+from fer_edge.outputs.web import WebOutput
 from fer_edge.status import RuntimeStatus
 
 DEADLINE_S = 30.0
@@ -86,7 +87,8 @@ class Switch:
 
 @contextmanager
 def serving(control: Switch | None = None, settings: WebSettings | None = None, **limits: Any) -> Iterator[WebOutput]:
-    output = WebOutput(settings or WebSettings(port=0), control, ServingSettings(**limits))
+    settings = replace(settings or WebSettings(port=0), serving=ServingSettings(**limits))
+    output = WebOutput(settings, control)
     output.open()
     try:
         yield output

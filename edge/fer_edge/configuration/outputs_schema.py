@@ -168,6 +168,57 @@ class WebSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     kiosk: Annotated[bool, Meta(description="Start in the full-screen view: large, and legible from three metres.")] = (
         False
     )
+    jpeg_quality: Annotated[
+        int,
+        Meta(ge=1, le=100, description="Quality of the live view's pictures; at 80 one of 640x480 has 40 to 80 kB."),
+    ] = 80
+    max_fps: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=120,
+            description="Pictures a second of the live view, at most. Each is encoded once for all who look, and none "
+            "while nobody does.",
+        ),
+    ] = 12.0
+    max_side_px: Annotated[
+        int,
+        Meta(
+            ge=64,
+            le=16384,
+            description="Pixels on the longer side of the live view's pictures, at most; larger frames are reduced.",
+        ),
+    ] = 1280
+    max_events_hz: Annotated[
+        float,
+        Meta(ge=0.1, le=1000, description="Results a second that the event stream carries, at most."),
+    ] = 10.0
+    max_clients: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1000,
+            description="Live views and event streams that may be open at once; a dashboard has one of each.",
+        ),
+    ] = 16
+    history_s: Annotated[int, Meta(ge=10, le=3600, description="Length of the timeline in seconds.")] = 300
+    frame_stale_after_s: Annotated[
+        float,
+        Meta(ge=1, le=3600, description="Seconds after a frame for which /healthz says that all is well."),
+    ] = 10.0
+    status_stale_after_s: Annotated[
+        float,
+        Meta(
+            ge=2,
+            le=3600,
+            description="Seconds for which it says so while the run is paused or tries to reach its source, after it "
+            "last told its state; it does so each second.",
+        ),
+    ] = 10.0
+    client_timeout_s: Annotated[
+        float,
+        Meta(ge=1, le=3600, description="Seconds after which a viewer that takes no data is disconnected."),
+    ] = 20.0
 
 
 class OutputsSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -6,6 +6,7 @@ Imported by what builds the runtime, not by what only reads the configuration: t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from msgspec import structs
@@ -17,6 +18,7 @@ from fer_edge.outputs.settings import (
     MetricsSettings,
     MqttSettings,
     OutputSettings,
+    ServingSettings,
     VideoSettings,
     WebSettings,
 )
@@ -71,13 +73,14 @@ def output_settings(config: Config, labels: Sequence[str], *, finite: bool) -> O
         mqtt[name] = as_path(mqtt[name])
     web = structs.asdict(outputs.web)
     web["token_file"] = as_path(web["token_file"])
+    serving = ServingSettings(**{name: web.pop(name) for name in [field.name for field in fields(ServingSettings)]})
     return OutputSettings(
         log=LogSettings(**structs.asdict(outputs.files)),
         aggregate=AggregateSettings(**structs.asdict(outputs.aggregate)),
         mqtt=MqttSettings(**mqtt),
         metrics=MetricsSettings(**structs.asdict(outputs.metrics)),
         video=VideoSettings(**structs.asdict(outputs.video)),
-        web=WebSettings(**web),
+        web=WebSettings(**web, serving=serving),
         labels=tuple(labels),
         finite=finite,
         aggregate_only=config.privacy.aggregate_only,

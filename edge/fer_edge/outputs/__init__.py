@@ -26,6 +26,7 @@ from fer_edge.outputs.settings import (
     MetricsSettings,
     MqttSettings,
     OutputSettings,
+    ServingSettings,
     VideoSettings,
     WebSettings,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "OutputSettings",
     "OutputStats",
     "RetrySettings",
+    "ServingSettings",
     "VideoSettings",
     "WebSettings",
     "parse_output",

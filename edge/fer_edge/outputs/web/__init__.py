@@ -14,6 +14,5 @@ Nothing is stored: the newest frame and five minutes of counts are kept in memor
 from __future__ import annotations
 
 from fer_edge.outputs.web.output import WebOutput
-from fer_edge.outputs.web.settings import ServingSettings
 
-__all__ = ["ServingSettings", "WebOutput"]
+__all__ = ["WebOutput"]

@@ -19,12 +19,12 @@ from starlette.types import ASGIApp, Send
 
 from fer_edge.contract.labels import UNCERTAIN
 from fer_edge.errors import FerEdgeError
+from fer_edge.outputs.settings import ServingSettings
 from fer_edge.outputs.web.access import AccessPolicy
 from fer_edge.outputs.web.assets import page, static_files
 from fer_edge.outputs.web.events import events
 from fer_edge.outputs.web.gate import Gate, refusal
 from fer_edge.outputs.web.pictures import MULTIPART, PictureStream
-from fer_edge.outputs.web.settings import ServingSettings
 from fer_edge.outputs.web.state import DashboardState
 
 LETS_GO_WITHIN_S = 1.0

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from fer_edge.outputs.base import Record
-from fer_edge.outputs.web.settings import ServingSettings
+from fer_edge.outputs.settings import ServingSettings
 from fer_edge.outputs.web.state import DashboardState
 
 RETRY_MS: Final = 1000

@@ -11,7 +11,6 @@ from fer_edge.errors import OutputError
 from fer_edge.frames import Observation
 from fer_edge.outputs.settings import WebSettings, address
 from fer_edge.outputs.web.access import access_policy, is_loopback
-from fer_edge.outputs.web.settings import ServingSettings
 from fer_edge.outputs.web.state import DashboardState
 from fer_edge.status import RuntimeStatus
 
@@ -32,20 +31,18 @@ class WebOutput:
         self,
         settings: WebSettings,
         control: RuntimeControl | None = None,
-        serving: ServingSettings | None = None,
         *,
         recording: bool = False,
     ) -> None:
         """Name the address; nothing is bound before :meth:`open`.
 
         Args:
-            settings: where to listen and who may look.
+            settings: where to listen, who may look, and what viewing may cost.
             control: pauses the run; None: the page has no pause button.
-            serving: what viewing may cost, and what counts as alive.
             recording: whether another output of the run stores pictures; the page then says so.
         """
         self._settings = settings
-        self._serving = serving or ServingSettings()
+        self._serving = settings.serving
         self._control = control
         self._recording = recording
         self._state = self._new_state()

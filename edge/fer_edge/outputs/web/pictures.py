@@ -15,8 +15,8 @@ from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.frames import Face, Observation
 from fer_edge.outputs.lettering import draw_text, text_width
 from fer_edge.outputs.overlay import draw_overlay
+from fer_edge.outputs.settings import ServingSettings
 from fer_edge.outputs.web.pulse import Pulse
-from fer_edge.outputs.web.settings import ServingSettings
 from fer_edge.outputs.web.state import DashboardState, Seen
 
 log = logging.getLogger(__name__)

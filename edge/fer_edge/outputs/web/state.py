@@ -14,9 +14,9 @@ from fer_edge.control import RuntimeControl
 from fer_edge.frames import Observation
 from fer_edge.outputs.base import Record, record
 from fer_edge.outputs.overlay import expression_colour
+from fer_edge.outputs.settings import ServingSettings
 from fer_edge.outputs.web.history import History
 from fer_edge.outputs.web.pulse import Pulse
-from fer_edge.outputs.web.settings import ServingSettings
 from fer_edge.status import RuntimeStatus, State
 
 NO_PICTURE_IN: Final = frozenset[State]({"paused", "retrying"})
