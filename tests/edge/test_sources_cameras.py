@@ -17,7 +17,7 @@ from fer_edge.sources import Source, SourceSettings, open_source, parse_source
 from fer_edge.sources.auto import AutoSource, Candidate
 from fer_edge.sources.base import Flip, PixelFormat, Rotation, orient
 from fer_edge.sources.image import ImageSource
-from fer_edge.sources.picamera2 import camera_controls, full_view, sensor_orientation, y_plane
+from fer_edge.sources.picamera2 import bgr_of_nv12, camera_controls, full_view, sensor_orientation, y_plane
 from fer_edge.sources.v4l2 import V4l2Source, devices, parse_capability, pixel_format, query, refused
 
 no_cameras = pytest.mark.skipif(bool(devices()), reason="this machine has a camera")
@@ -131,6 +131,24 @@ def test_a_buffer_that_cannot_hold_the_plane_is_refused() -> None:
         y_plane(np.zeros(64 * 47, np.uint8), (64, 48), 64)
     with pytest.raises(SourceError, match="rows of 60"):
         y_plane(np.zeros(64 * 72, np.uint8), (64, 48), 60)
+
+
+@pytest.mark.parametrize("stride", [96, 128])
+def test_nv12_becomes_the_picture_that_it_was(stride: int) -> None:
+    width, height = 96, 64
+    image = np.full((height, width, 3), (200, 120, 40), np.uint8)  # B, G, R
+    image[:, : width // 2] = (30, 60, 220)
+    planes = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), np.uint8).reshape(-1)
+    half = width * height // 4
+    luma, u, v = planes[: 4 * half], planes[4 * half : 5 * half], planes[5 * half :]
+    buffer = np.zeros((height * 3 // 2, stride), np.uint8)
+    buffer[:height, :width] = luma.reshape(height, width)
+    buffer[height:, :width] = np.stack([u, v], axis=-1).reshape(height // 2, width)
+    colour = bgr_of_nv12(buffer.reshape(-1), (width, height), stride)
+    assert colour.shape == image.shape
+    assert int(np.abs(colour.astype(int) - image).max()) <= 3
+    with pytest.raises(SourceError, match="NV12 buffer of 95 bytes"):
+        bgr_of_nv12(np.zeros(95, np.uint8), (width, height), stride)
 
 
 def test_camera_controls() -> None:

@@ -15,6 +15,7 @@ import time
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 
 from fer_edge.contract.preprocess import UInt8Array
@@ -41,6 +42,7 @@ class Picamera2Source(LiveSource):
         super().__init__(f"picamera2:{number}", settings)
         self._number = number
         self._camera: Any = None
+        self._main: dict[str, Any] = {}
         self._luma_size: tuple[int, int] | None = None
         self._luma_stride = 0
         self._hflip, self._vflip, self._turn = sensor_orientation(settings.rotation, settings.flip)
@@ -52,8 +54,12 @@ class Picamera2Source(LiveSource):
         try:
             camera = module.Picamera2(self._number)
             camera.configure(self._configuration(camera))
-            camera.start()
             chosen = camera.camera_configuration()
+            self._check_format(chosen["main"]["format"])
+            camera.start()
+        except SourceError:
+            self._put_away(camera)
+            raise
         except Exception as error:  # libcamera's and picamera2's errors have no common base
             if camera is not None:
                 self._put_away(camera)
@@ -61,7 +67,7 @@ class Picamera2Source(LiveSource):
                 f"{self._name}: cannot be started ({_one_line(error)}); end other programs that use the camera "
                 "(fuser -v /dev/media*), or check its ribbon cable"
             ) from error
-        lores = chosen["lores"]
+        self._main, lores = chosen["main"], chosen["lores"]
         # libcamera may round sizes; a Y plane of another size than the picture is of no use.
         self._luma_size = tuple(lores["size"]) if lores["size"] == chosen["main"]["size"] else None
         self._luma_stride = lores["stride"]
@@ -77,7 +83,7 @@ class Picamera2Source(LiveSource):
         except Exception as error:
             raise SourceError(f"{self._name}: cannot be read ({_one_line(error)}); check the ribbon cable") from error
         try:
-            image = request.make_array("main")
+            image = self._picture(request)
             luma = None
             if self._luma_size is not None:
                 luma = y_plane(request.make_buffer("lores"), self._luma_size, self._luma_stride)
@@ -85,7 +91,7 @@ class Picamera2Source(LiveSource):
         finally:
             request.release()
         return Picture(
-            image=orient(np.asarray(image, np.uint8), self._turn, "none"),
+            image=orient(image, self._turn, "none"),
             captured_at=plausible_stamp(stamp_ns / 1e9, time.monotonic()),
             luma=None if luma is None else orient(luma, self._turn, "none"),
         )
@@ -97,6 +103,19 @@ class Picamera2Source(LiveSource):
 
     def _device_fps(self) -> float | None:
         return self._settings.fps or DEFAULT_FPS
+
+    def _picture(self, request: Any) -> UInt8Array:
+        if self._main["format"] == "NV12":
+            return bgr_of_nv12(request.make_buffer("main"), self._main["size"], self._main["stride"])
+        return np.asarray(request.make_array("main"), np.uint8)
+
+    def _check_format(self, chosen: str) -> None:
+        """Refuse what cannot be made a picture: libcamera may choose another format than it was asked for."""
+        if chosen not in ("RGB888", "NV12"):
+            raise SourceError(
+                f"{self._name}: delivers {chosen} only, not colours that can be used here; a USB camera is read by  "
+                "--source v4l2:/dev/video0"
+            )
 
     def _check_number(self, names: list[str]) -> None:
         if self._number >= len(names):
@@ -207,7 +226,7 @@ def sensor_orientation(rotation: Rotation, flip: Flip) -> tuple[bool, bool, Rota
 
 
 def y_plane(buffer: UInt8Array, size: tuple[int, int], stride: int) -> UInt8Array:
-    """Cut the Y plane out of a YUV420 buffer.
+    """Cut the Y plane out of a YUV420 (or NV12) buffer.
 
     Args:
         buffer: flat uint8; rows of ``stride`` bytes, all Y rows first, then U and V at half the stride.
@@ -221,12 +240,40 @@ def y_plane(buffer: UInt8Array, size: tuple[int, int], stride: int) -> UInt8Arra
         SourceError: if the buffer is too short for that.
     """
     width, height = size
-    if stride < width or buffer.size < stride * height:
+    return np.ascontiguousarray(_rows(buffer, "YUV420", size, height, stride)[:, :width])
+
+
+def bgr_of_nv12(buffer: UInt8Array, size: tuple[int, int], stride: int) -> UInt8Array:
+    """Convert an NV12 picture to colour, which pipelines without Raspberry Pi's image processor leave to us.
+
+    OpenCV takes the values for video range (16 to 235), so that of a full-range picture the darkest and the lightest
+    parts look alike on a display; the grey that faces are judged by does not come from here.
+
+    Args:
+        buffer: flat uint8; rows of ``stride`` bytes, all Y rows first, then half as many with U and V in turn.
+        size: (width, height) in pixels, both even.
+        stride: bytes from one row to the next.
+
+    Returns:
+        (height, width, 3) uint8 BGR.
+
+    Raises:
+        SourceError: if the buffer is too short for that.
+    """
+    width, height = size
+    planes = _rows(buffer, "NV12", size, height * 3 // 2, stride)
+    return np.asarray(cv2.cvtColor(planes[:, :width], cv2.COLOR_YUV2BGR_NV12), np.uint8)
+
+
+def _rows(buffer: UInt8Array, name: str, size: tuple[int, int], rows: int, stride: int) -> UInt8Array:
+    """View the first ``rows`` rows of a planar picture, padding included."""
+    width, height = size
+    if stride < width or buffer.size < stride * rows:
         raise SourceError(
-            f"picamera2: a YUV420 buffer of {buffer.size} bytes does not hold {width}x{height} pixels in rows of "
+            f"picamera2: a {name} buffer of {buffer.size} bytes does not hold {width}x{height} pixels in rows of "
             f"{stride}; report it with the versions of libcamera and picamera2"
         )
-    return np.ascontiguousarray(buffer.reshape(-1)[: stride * height].reshape(height, stride)[:, :width])
+    return buffer.reshape(-1)[: stride * rows].reshape(rows, stride)
 
 
 def even(pixels: int) -> int:
