@@ -88,18 +88,26 @@ def definitions(pairs: Iterable[tuple[str, str]]) -> str:
     return f'<dl class="pairs">{rows}</dl>'
 
 
-def gallery(pictures: Iterable[tuple[Sequence[str], str]]) -> str:
+def gallery(pictures: Iterable[tuple[Sequence[str], str]], *, wide: bool = False) -> str:
     """Return pictures with captions.
 
     Args:
         pictures: (HTML of one or more ``img``, plain text) of each; a line break in the text breaks the line.
+        wide: leave room for two images or more beside each other.
     """
     cells = (
         f'<figure><div class="faces">{"".join(images)}</div>'
         f"<figcaption>{'<br>'.join(escape(line) for line in caption.split(chr(10)))}</figcaption></figure>"
         for images, caption in pictures
     )
-    return f'<div class="gallery">{"".join(cells)}</div>'
+    return f'<div class="gallery{" wide" if wide else ""}">{"".join(cells)}</div>'
+
+
+def heat_scale() -> str:
+    """Return the legend of the saliency maps."""
+    return (
+        '<p class="note"><i class="heat-scale"></i> from what did not matter (left as it is) to what mattered most</p>'
+    )
 
 
 def picture(image: UInt8Array, alt: str, css_class: str = "face") -> str:

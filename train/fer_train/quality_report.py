@@ -230,10 +230,9 @@ def _kind(data: Fer2013, name: str, shown: Sequence[Rows], found: Quality) -> st
     left = len(shown) - len(pictures)
     unit = "groups" if len(shown[0]) > 1 else "images"
     more = f" {left:,} more {unit} are in {name}.png (the first {_IN_SHEET}) and report.json." if left else ""
-    body = gallery(pictures)
-    if len(shown[0]) > 1:
-        body = body.replace('class="gallery"', 'class="gallery wide"', 1)
-    return section(f"{_TITLES[name]}: {len(shown):,}", body, note=_WHAT[name] + more)
+    return section(
+        f"{_TITLES[name]}: {len(shown):,}", gallery(pictures, wide=len(shown[0]) > 1), note=_WHAT[name] + more
+    )
 
 
 def _caption(data: Fer2013, position: int) -> str:
