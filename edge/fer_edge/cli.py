@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, str]] = {
     "train": "fer_train.command",
     "convert": "fer_convert.command",
     "evaluate": "fer_train.evaluate_command",
+    "robustness": "fer_train.robustness_command",
     "explain": "fer_train.explain_command",
     "benchmark": "fer_convert.benchmark_command",
     "report": "fer_convert.report.command",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,8 +14,20 @@ from fer_train.batches import TrainingBatches
 from fer_train.training_data import prepare
 
 NOTHING = Augmentation(
-    flip=0, rotate_deg=0, scale=0, shift=0, contrast=0, brightness=0, gamma=0, blur=0, erase=0, erase_side=0.1
+    flip=0,
+    rotate_deg=0,
+    scale=0,
+    shift=0,
+    contrast=0,
+    brightness=0,
+    gamma=0,
+    exposure=0,
+    blur=0,
+    jpeg=0,
+    erase=0,
+    erase_side=0.1,
 )
+CHANGES = ["rotate_deg", "scale", "shift", "contrast", "brightness", "gamma", "exposure", "blur", "jpeg", "erase"]
 
 
 def test_everything_switched_off_changes_nothing(synthetic_fer2013: SyntheticFer2013) -> None:
@@ -24,18 +37,16 @@ def test_everything_switched_off_changes_nothing(synthetic_fer2013: SyntheticFer
 
 
 def test_flip_mirrors(synthetic_fer2013: SyntheticFer2013) -> None:
-    flip = Augmentation(
-        flip=1, rotate_deg=0, scale=0, shift=0, contrast=0, brightness=0, gamma=0, blur=0, erase=0, erase_side=0.1
-    )
+    flip = msgspec.structs.replace(NOTHING, flip=1.0)
     image = synthetic_fer2013.pixels[0]
     assert np.array_equal(augment(image, flip, np.random.default_rng(0)), image[:, ::-1])
 
 
-@pytest.mark.parametrize("field", ["rotate_deg", "scale", "shift", "contrast", "brightness", "gamma", "blur", "erase"])
+@pytest.mark.parametrize(
+    "field", ["rotate_deg", "scale", "shift", "contrast", "brightness", "gamma", "exposure", "blur", "jpeg", "erase"]
+)
 def test_each_setting_changes_something(synthetic_fer2013: SyntheticFer2013, field: str) -> None:
-    import msgspec
-
-    strong = {"rotate_deg": 30.0, "blur": 1.0, "erase": 1.0}.get(field, 0.5)
+    strong = {"rotate_deg": 30.0, "blur": 1.0, "erase": 1.0, "jpeg": 1.0}.get(field, 0.5)
     settings = msgspec.structs.replace(NOTHING, **{field: strong, "erase_side": 0.5})
     image = synthetic_fer2013.pixels[0]
     assert not np.array_equal(augment(image, settings, np.random.default_rng(1)), image)

@@ -104,7 +104,7 @@ def test_weights_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=weights.name) as raised:
             load_pretrained("mobilenet", network, str(weights))
         assert "\n" not in str(raised.value)
-    with pytest.raises(UsageError, match="no pretrained weights for vgg3"):
+    with pytest.raises(UsageError, match="no ImageNet weights for vgg3"):
         load_pretrained("vgg3", build("vgg3", (48, 48, 1), 7, {}), "imagenet")
 
 
@@ -122,3 +122,20 @@ def test_a_plateau_lowers_the_rate_as_a_function_of_the_history() -> None:
     assert plateau_scale([1.0, 0.9, 0.8, 0.85, 0.85]) == 1.0
     assert plateau_scale([1.0, 0.9, 0.8, 0.85, 0.85, 0.8]) == pytest.approx(0.2)
     assert plateau_scale([0.8] * 7) == pytest.approx(0.04)
+
+
+def test_training_goes_on_from_an_own_model_with_other_labels(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    seven = build("vgg_lite", (48, 48, 1), 7, {"widths": [8, 16]})
+    with_softmax(seven, 1.0).save(tmp_path / "model.keras")
+    four = build("vgg_lite", (48, 48, 1), 4, {"widths": [8, 16]})
+    load_pretrained("vgg_lite", four, str(tmp_path / "model.keras"))
+    for name in ("block1_conv1", "block2_bn2"):
+        for ours, theirs in zip(four.get_layer(name).get_weights(), seven.get_layer(name).get_weights(), strict=True):
+            assert np.array_equal(ours, theirs)
+    with pytest.raises(DataError, match="another size"):
+        load_pretrained(
+            "vgg_lite", build("vgg_lite", (48, 48, 1), 7, {"widths": [16, 16]}), str(tmp_path / "model.keras")
+        )
+    with pytest.raises(DataError, match="other layers"):
+        load_pretrained("cnn5", build("cnn5", (48, 48, 1), 7, {}), str(tmp_path / "model.keras"))

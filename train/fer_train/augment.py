@@ -34,8 +34,14 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Largest change of brightness, as a fraction of the full range."""
     gamma: Annotated[float, msgspec.Meta(ge=0.0, le=3.0)] = 0.4
     """Largest change of the logarithm of gamma either way."""
+    exposure: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.0
+    """Largest change of the binary logarithm of the gain either way; what is brighter than white is white."""
     blur: Fraction = 0.1
-    """Probability of a Gaussian blur with a sigma of 0.3 to 1.0 pixels."""
+    """Probability of a Gaussian blur."""
+    blur_sigma: Annotated[float, msgspec.Meta(ge=0.3, le=3.0)] = 1.0
+    """Its largest sigma in pixels; the smallest is 0.3."""
+    jpeg: Fraction = 0.0
+    """Probability of a pass through JPEG at a quality of 20 to 80, as a cheap camera makes one."""
     erase: Fraction = 0.25
     """Probability of covering a rectangle (Zhong et al. 2017, "Random Erasing")."""
     erase_side: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.35
@@ -56,6 +62,7 @@ def augment(image: UInt8Array, settings: Augmentation, rng: np.random.Generator)
     flip, blur, erase = rng.random(3)
     angle, scale, shift_x, shift_y, contrast, brightness, gamma = rng.uniform(-1.0, 1.0, 7)
     extra = rng.random(6)
+    exposure, jpeg, quality = rng.random(3)
     rows, cols = image.shape
     matrix = cv2.getRotationMatrix2D(
         ((cols - 1) / 2, (rows - 1) / 2), settings.rotate_deg * angle, 1.0 + settings.scale * scale
@@ -66,9 +73,12 @@ def augment(image: UInt8Array, settings: Augmentation, rng: np.random.Generator)
         matrix[:, 0] *= -1
     # The runtime repeats the edge of the frame too, where a face sticks out of it.
     out = cv2.warpAffine(image, matrix, (cols, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    out = cv2.LUT(out, _tone_curve(settings, float(out.mean()), contrast, brightness, gamma))
+    out = cv2.LUT(out, _tone_curve(settings, float(out.mean()), contrast, brightness, gamma, 2 * exposure - 1))
     if blur < settings.blur:
-        out = cv2.GaussianBlur(out, (0, 0), 0.3 + 0.7 * extra[0])
+        out = cv2.GaussianBlur(out, (0, 0), 0.3 + (settings.blur_sigma - 0.3) * extra[0])
+    if jpeg < settings.jpeg:
+        _, encoded = cv2.imencode(".jpg", out, (cv2.IMWRITE_JPEG_QUALITY, round(20 + 60 * quality)))
+        out = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE)
     if erase < settings.erase:
         height, width = (
             max(1, round(side * settings.erase_side * n)) for side, n in zip((rows, cols), extra[1:3], strict=True)
@@ -78,9 +88,12 @@ def augment(image: UInt8Array, settings: Augmentation, rng: np.random.Generator)
     return np.asarray(out, np.uint8)
 
 
-def _tone_curve(settings: Augmentation, mean: float, contrast: float, brightness: float, gamma: float) -> UInt8Array:
-    """Look-up table (256,) for gamma, then gain about the mean, then brightness."""
+def _tone_curve(
+    settings: Augmentation, mean: float, contrast: float, brightness: float, gamma: float, exposure: float
+) -> UInt8Array:
+    """Look-up table (256,) for gamma, then gain about the mean, then brightness, then exposure, which clips."""
     ramp = np.linspace(0.0, 1.0, 256) ** float(np.exp(settings.gamma * gamma))
     middle = float(ramp[round(mean)])
     curve = (ramp - middle) * (1.0 + settings.contrast * contrast) + middle + settings.brightness * brightness
+    curve *= 2.0 ** (settings.exposure * exposure)
     return np.asarray(np.clip(np.round(255.0 * curve), 0, 255), np.uint8)

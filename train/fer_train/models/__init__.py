@@ -14,6 +14,7 @@ from typing import Any, Final
 import keras
 
 from fer_edge.errors import UsageError
+from fer_train.models.pretrained import load_own
 
 NETWORKS: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
     "cnn5": ("cnn5", "build", {}),
@@ -59,15 +60,21 @@ def load_pretrained(name: str, network: keras.Model, weights: str) -> None:
     Args:
         name: a key of :data:`NETWORKS`.
         network: what :func:`build` made, filled in place.
-        weights: ``imagenet`` or a file.
+        weights: ``imagenet``, a file of a ``keras.applications`` backbone, or the ``.keras`` file of a finished run
+            of the same network, whose last layer is taken over only if the labels are as many.
 
     Raises:
         UsageError: if there are none for this network.
         DataError: if the file does not fit, or cannot be had.
     """
+    if weights.endswith(".keras"):
+        load_own(network, weights)
+        return
     load = getattr(import_module(f"{__name__}.{NETWORKS[name][0]}"), "load_pretrained", None)
     if load is None:
-        raise UsageError(f"there are no pretrained weights for {name}; leave out `pretrained` and --weights")
+        raise UsageError(
+            f"there are no ImageNet weights for {name}; name the .keras file of a finished run, or leave them out"
+        )
     load(network, weights)
 
 

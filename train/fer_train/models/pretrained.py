@@ -54,6 +54,30 @@ def load_backbone(
         raise DataError(f"{weights}: only {copied} of the layers of {name} have a place in {network.name}")
 
 
+def load_own(network: keras.Model, path: str) -> None:
+    """Copy the weights of a finished run of the same network, but those of a last layer for other labels.
+
+    Raises:
+        DataError: if the file cannot be read, or is of another network.
+    """
+    try:
+        saved = keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: is not a readable .keras model ({str(error).splitlines()[0][:120]})") from error
+    theirs = {layer.name: layer for layer in saved.layers if layer.weights}
+    ours = [layer for layer in network.layers if layer.weights]
+    if [layer.name for layer in ours] != list(theirs):
+        raise DataError(
+            f"{path}: is a {saved.name} of other layers than this {network.name}; train it by its own recipe"
+        )
+    for layer in ours:
+        values = theirs[layer.name].get_weights()
+        if [value.shape for value in values] == [tuple(w.shape) for w in layer.weights]:
+            layer.set_weights(values)
+        elif layer is not ours[-1]:
+            raise DataError(f"{path}: its layer {layer.name} has another size than this {network.name}'s")
+
+
 def _for_grey(values: list[np.ndarray], plane_means: tuple[float, ...]) -> list[np.ndarray]:
     """Sum the stem's filters (rows, columns, 3, filters) over the planes."""
     kernel, *rest = values
