@@ -4,6 +4,7 @@
 #
 #   first-boot.sh arm [--start]   make a unit that does "install" at each boot until it has succeeded
 #   first-boot.sh install         what that unit does
+#   first-boot.sh image           install into an image that is being built; there nothing is started or removed
 #
 # A power cut may come at any moment: each step can be done again, and the unit goes only after the last of them. What
 # happens is written to fer-edge-first-boot.log on the boot partition, where any PC can read it.
@@ -113,6 +114,7 @@ install_service() {
     local options=(--wheelhouse "$here/wheels" --upgrade)
     [[ ! -f $here/config.toml || -e /etc/fer-edge/config.toml ]] || options+=(--config "$here/config.toml")
     [[ $KIOSK == no ]] || options+=(--kiosk)
+    [[ -d /run/systemd/system ]] || options+=(--no-start)
     bash "$here/installer/install.sh" "${options[@]}"
 }
 
@@ -148,6 +150,15 @@ steps() {
     install_models
     missing_programs
     say "done: fer-edge.service is $(systemctl is-active fer-edge.service)"
+}
+
+install_into_image() {
+    # shellcheck source=/dev/null
+    source "$here/settings.sh"
+    check_bundle
+    install_service
+    install_models
+    missing_programs
 }
 
 install_and_clean() {
@@ -198,6 +209,7 @@ remove_bundle() {
 case ${1:-} in
 arm) arm "${2:-}" ;;
 install) install_and_clean ;;
-*) die "usage: first-boot.sh arm [--start] | install" ;;
+image) install_into_image ;;
+*) die "usage: first-boot.sh arm [--start] | install | image" ;;
 esac
 exit # bash reads on otherwise, and this file is gone

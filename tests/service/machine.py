@@ -74,16 +74,24 @@ class Machine:
         folder: where its root is unpacked.
         binds: paths of this machine that it sees read-only, by their path in it.
         packages: what is installed in it besides the usual.
+        archive: its root as a tar file; None: one that is built from the release.
     """
 
-    def __init__(self, release: str, folder: Path, binds: dict[str, Path], packages: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        release: str,
+        folder: Path,
+        binds: dict[str, Path],
+        packages: Sequence[str] = (),
+        archive: Path | None = None,
+    ) -> None:
         self.release = release
         self.root = folder / release
         self._binds = binds
         self._container: subprocess.Popen[bytes] | None = None
         self._console = folder / f"{release}.console"
         self.root.mkdir()
-        subprocess.run(["tar", "-xf", root_archive(release, packages), "-C", self.root], check=True)
+        subprocess.run(["tar", "-xf", archive or root_archive(release, packages), "-C", self.root], check=True)
 
     def boot(self, *options: str) -> None:
         """Boot it; returns when systemd says that it is done."""

@@ -6,10 +6,10 @@ cloud-init as Raspberry Pi OS configures it, the bundle in /boot/firmware, and n
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +29,7 @@ pytestmark = [
     pytest.mark.timeout(1800),
 ]
 
+SYSTEMD = Path(__file__).parents[2] / "systemd"
 PACKAGES = {"trixie": ("cloud-init", "netplan.io"), "bookworm": ()}
 CLOUD_INIT_OF_RASPBERRY_PI_OS = """\
 datasource_list: [ NoCloud, None ]
@@ -186,11 +187,9 @@ def test_a_bundle_that_was_damaged_on_the_card_is_not_installed_and_says_so(card
     assert finishes(card), log(card) + card.console()[-3000:]
 
 
-@pytest.mark.skipif("bookworm" not in _RELEASES, reason="FER_EDGE_NSPAWN names another release")
-def test_a_power_cut_in_firstrun_is_made_good_by_the_next_boot(bundle: Path, card: Machine) -> None:
-    if card.release != "bookworm":
+def test_a_power_cut_in_firstrun_is_made_good_by_the_next_boot(release: str, card: Machine) -> None:
+    if release != "bookworm":
         pytest.skip("firstrun.sh is Bookworm's")
-    del bundle
     switch_on(card)
     assert wait_until(lambda: "attempt 1" in log(card), 60, every_s=0.01), card.console()[-3000:]
     card.power_cut()
@@ -199,5 +198,37 @@ def test_a_power_cut_in_firstrun_is_made_good_by_the_next_boot(bundle: Path, car
     assert "systemd.run" not in (card.root / "boot/firmware/cmdline.txt").read_text()
     switch_on(card)
     assert finishes(card), log(card) + card.console()[-3000:]
-    manifest = json.loads(card.run("fer-edge", "models", "--json").stdout)
-    assert manifest["models"]
+
+
+IMAGE = f"""
+mmdebstrap:
+  suite: trixie
+  variant: minbase
+  target: root.tar
+  packages: [{", ".join(machines.PACKAGES.split(","))}]
+"""
+
+
+@pytest.mark.skipif(shutil.which("bdebstrap") is None, reason="bdebstrap is missing: apt-get install bdebstrap")
+def test_an_image_built_with_the_layer_has_nothing_left_to_do(release: str, bundle: Path, tmp_path: Path) -> None:
+    if release != "trixie":
+        pytest.skip("the layer is for Trixie")
+    layer = (SYSTEMD / "rpi-image-gen/layer/fer-edge.yaml").read_text()
+    assert "    - python3-picamera2\n" in layer
+    # Raspberry Pi's archive alone has that one. The rest is built as rpi-image-gen does it: by bdebstrap.
+    (tmp_path / "layer.yaml").write_text(layer.replace("    - python3-picamera2\n", ""))
+    (tmp_path / "image.yaml").write_text(IMAGE)
+    command: list[str | Path] = ["bdebstrap", "--config", tmp_path / "image.yaml", "--config", tmp_path / "layer.yaml"]
+    command += ["--output-base-dir", tmp_path, "--name", "image", "--env", f"IGconf_feredge_bundle={bundle}"]
+    done = subprocess.run(
+        [*command, "--mirrors", machines.debian_archive()], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    system = Machine(release, tmp_path, {}, archive=tmp_path / "image/root.tar")
+    try:
+        system.boot()
+        assert system.comes_up(60), system.journal()
+        assert system.run("fer-edge", "model", "show").stdout.strip() == "/var/lib/fer-edge/models/mine.tflite"
+        assert not (system.root / "opt/fer-edge-bundle").exists()
+    finally:
+        system.shut_down()

@@ -71,13 +71,25 @@ def _pip(arguments: list[str], *, offline: bool = False) -> None:
     Raises:
         OutputError: if it fails, with the last error that it printed.
     """
-    # A machine's pip may be told of further indexes and folders, which "offline" does not mean.
-    environment = {**os.environ, "PIP_CONFIG_FILE": os.devnull} if offline else dict(os.environ)
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", arguments[0], "--quiet"]
-    done = subprocess.run([*command, *arguments[1:]], capture_output=True, text=True, check=False, env=environment)
-    if done.returncode == 0:
-        return
-    errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-    reason = (errors or done.stderr.strip().splitlines() or ["pip says nothing"])[-1]
-    way_out = "add the wheel to the folder" if offline else "see to the network, or name a folder by --wheelhouse"
-    raise OutputError(f"the wheels cannot be gathered: {reason}; {way_out}")
+    environment = dict(os.environ)
+    if offline:
+        # A machine's pip may be told of further indexes and folders, which "offline" does not mean.
+        environment = {name: value for name, value in environment.items() if not name.startswith("PIP_")}
+        environment["PIP_CONFIG_FILE"] = os.devnull
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode != 0:
+        way_out = "add what is missing to the folder" if offline else "see to the network, or name a --wheelhouse"
+        raise OutputError(f"the wheels cannot be gathered: {_reason(done.stdout, done.stderr)}; {way_out}")
+
+
+def _reason(printed: str, errors: str) -> str:
+    """Find the one line that says most in what pip wrote."""
+    # "ResolutionImpossible" explains itself in what is printed, and what is missing stands in its last sentence.
+    for heading in ("have no matching distributions available for your environment:\n", "conflict is caused by:\n"):
+        if heading in printed:
+            paragraph = printed.split(heading, 1)[1].split("\n\n", 1)[0]
+            names = ", ".join(line.strip() for line in paragraph.splitlines())
+            return f"there is no wheel for that card of: {names}" if "no matching" in heading else names
+    lines = [line.removeprefix("ERROR: ") for line in errors.splitlines() if line.startswith("ERROR: ")]
+    return (lines or errors.strip().splitlines() or ["pip says nothing"])[-1]
