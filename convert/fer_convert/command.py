@@ -14,10 +14,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fer-edge convert``."""
     parser.add_argument("model", metavar="MODEL.keras", type=Path, help="model saved by `fer-edge train`")
     parser.add_argument("--data", metavar="FER2013", type=Path, required=True, help="CSV, folder tree, zip or npz")
-    parser.add_argument("--recipe", default="int8", help="int8 (default), dynamic_wi8, float16 or float32")
+    parser.add_argument(
+        "--recipe",
+        default="int8",
+        help="int8 (default), int8_equalized, int8_mixed, int8_16x8, dynamic_wi8, float16, float32, or a .toml file",
+    )
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for NAME.RECIPE.tflite")
     parser.add_argument("--name", help="name in the card and of the file (default: the network's)")
     parser.add_argument("--version", default="1", help="version of the model in its card (default: 1)")
+    parser.add_argument(
+        "--sensitivity",
+        action="store_true",
+        help="convert nothing: quantize one layer at a time and draw what each one costs",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument("--force", action="store_true", help="write the file though a gate fails; its card says so")
 
@@ -32,17 +41,30 @@ def run(args: argparse.Namespace) -> int:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
+        import ai_edge_quantizer  # noqa: F401
         import keras  # noqa: F401
         import tensorflow  # noqa: F401, ICN001
     except ModuleNotFoundError as error:
         raise MissingExtraError("convert", "train", error.name or "tensorflow") from error
-    from fer_convert.convert import convert
-    from fer_convert.recipes import find_recipe
+    from fer_convert.convert import convert, write_sensitivity
+    from fer_convert.recipe import load_recipe
 
+    recipe = load_recipe(args.recipe)
+    if args.sensitivity:
+        from rich.console import Console
+
+        from fer_convert.sensitivity import as_table
+
+        found, drawing = write_sensitivity(
+            args.model, args.data, recipe, args.out, name=args.name, overwrite=args.overwrite
+        )
+        Console().print(as_table(found))
+        print(drawing)
+        return 0
     result = convert(
         args.model,
         args.data,
-        find_recipe(args.recipe),
+        recipe,
         args.out,
         name=args.name,
         version=args.version,

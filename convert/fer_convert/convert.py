@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
-from fer_convert.calibrate import CALIBRATION_SEED, calibration_rows, calibration_set
+from fer_convert import sensitivity
+from fer_convert.build import Built, build, prepare, sweep
+from fer_convert.calibrate import calibration_rows, calibration_set, rows_of_labels
+from fer_convert.delegation import FileFacts, inspect
 from fer_convert.embed import embed_card, sha256
-from fer_convert.gates import Comparison, compare, failed_gates, uncertain_below
-from fer_convert.quantize import load_keras, to_tflite
-from fer_convert.recipes import ConversionRecipe
+from fer_convert.gates import Comparison, advice, compare, failed_gates, uncertain_below
+from fer_convert.quantize import float_graph
+from fer_convert.recipe import ConversionRecipe
+from fer_convert.trained import TrainedModel, load_trained
 from fer_edge import __version__
 from fer_edge.contract.card import Calibration, ModelCard, Quantization, SplitFigures, TensorCard
 from fer_edge.contract.files import write_bytes
 from fer_edge.contract.interpreter import LoadedModel, bare_interpreter, tensor_card
-from fer_edge.contract.labels import LABELS
-from fer_edge.contract.preprocess import InputSpec, batch_input
+from fer_edge.contract.preprocess import UInt8Array, batch_input
 from fer_edge.contract.tflite_file import ModelFile
 from fer_edge.errors import FerEdgeError, ModelError, UsageError
 from fer_train.fer2013 import Fer2013, load
@@ -37,6 +39,7 @@ class Converted:
     path: Path
     card: ModelCard
     comparisons: dict[str, Comparison]
+    facts: FileFacts
     failures: list[str]
 
 
@@ -72,62 +75,122 @@ def convert(
         UsageError: if the file exists and ``overwrite`` is not given.
     """
     console = console or Console(stderr=True, highlight=False)
-    record = _training_record(keras_path)
-    model = load_keras(keras_path)
-    name = name or model.name
+    trained = load_trained(keras_path)
+    name = name or trained.model.name
     path = out / f"{name}.{recipe.name}.tflite"
+    _refuse_existing(path, overwrite)
+    data = load(data_path)
+    console.print(f"converting {keras_path} by {recipe.name}: {recipe.summary}", soft_wrap=True)
+    images, count = _calibration(trained, data, recipe) if recipe.needs_images else (None, 0)
+    with console.status("") as status:
+        built = build(float_graph(trained.model), recipe, images, _updating(status))
+    card = _draft(trained, built, recipe, name, version, count, data)
+    card, comparisons = _measure(trained, built.data, card, data, console)
+    facts = inspect(built.data)
+    console.print(_describe(facts, built), soft_wrap=True)
+    failures = failed_gates(comparisons.get("PublicTest"), facts, recipe)
+    if failures and not force:
+        raise ModelError(f"{keras_path}: {recipe.name} fails: {'; '.join(failures)}; {advice(recipe)}")
+    if failures:
+        quantization = msgspec.structs.replace(card.quantization, failed_gates=tuple(failures))
+        limits = f"{card.limits} Written by force: {'; '.join(failures)}."
+        card = msgspec.structs.replace(card, quantization=quantization, limits=limits)
+    write_bytes(path, embed_card(built.data, card))
+    report = {
+        "comparisons": {k: v.to_builtins() for k, v in comparisons.items()},
+        "file": asdict(facts),
+        "failed_gates": failures,
+        "sensitivity": sensitivity.to_builtins(built.sweep),
+        "recipe": recipe,
+        "card": card,
+    }
+    write_bytes(path.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(report)))
+    return Converted(path, card, comparisons, facts, failures)
+
+
+def write_sensitivity(
+    keras_path: Path,
+    data_path: Path,
+    recipe: ConversionRecipe,
+    out: Path,
+    name: str | None = None,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> tuple[list[sensitivity.Sensitivity], Path]:
+    """Quantize one layer at a time, and write ``OUT/NAME.RECIPE.sensitivity.json`` and ``.svg``.
+
+    Arguments are those of :func:`convert`; the recipe must be a calibrated one.
+
+    Returns:
+        The sweep in the order of execution, and where the drawing is.
+
+    Raises:
+        ModelError: if the model cannot be read or converted.
+        UsageError: if the files exist and ``overwrite`` is not given, or the recipe is not calibrated.
+    """
+    if not recipe.calibrated:
+        raise UsageError(f"--sensitivity is for recipes with integer activations, such as int8; {recipe.name} has none")
+    console = console or Console(stderr=True, highlight=False)
+    trained = load_trained(keras_path)
+    drawing = out / f"{name or trained.model.name}.{recipe.name}.sensitivity.svg"
+    _refuse_existing(drawing, overwrite)
+    images, _ = _calibration(trained, load(data_path), recipe)
+    with console.status("") as status:
+        graph = prepare(float_graph(trained.model), recipe, images, _updating(status))
+        found = sweep(graph, recipe, images, _updating(status))
+    report = {"model": str(keras_path), "sha256": trained.sha256, "recipe": recipe, "images": sensitivity.IMAGES}
+    report["layers"] = sensitivity.to_builtins(found)
+    write_bytes(drawing.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(report)))
+    sensitivity.draw(found, drawing, f"{trained.model.name}, {recipe.name}")
+    return found, drawing
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise UsageError(f"{path}: exists already; give --overwrite to replace it, or another --out")
-    spec = msgspec.convert(record.get("recipe", {}).get("input", {}), InputSpec)
-    if tuple(model.input_shape[1:]) != spec.shape or model.output_shape[-1] != len(LABELS):
-        raise ModelError(
-            f"{keras_path}: takes {model.input_shape} and gives {model.output_shape}, not {spec.shape} to 7 labels"
-        )
-    data = load(data_path)
-    training = data.split("Training")
-    rows = calibration_rows(training)
-    console.print(f"converting {keras_path} by {recipe.name}: {recipe.summary}")
-    raw = to_tflite(model, recipe, calibration_set(training, rows, spec) if recipe.calibrated else None)
-    first, last = _ends(raw)
-    card = ModelCard(
+
+
+def _calibration(trained: TrainedModel, data: Fer2013, recipe: ConversionRecipe) -> tuple[UInt8Array, int]:
+    """Return the images of the recipe's calibration set, of the model's own labels, and how many they are."""
+    training = rows_of_labels(data.split("Training"), trained.labels)
+    rows = calibration_rows(training, recipe.calibration.images, recipe.calibration.seed)
+    return calibration_set(training, rows, trained.spec), len(rows)
+
+
+def _updating(status: Any) -> Callable[[str], None]:
+    return lambda step: status.update(step)
+
+
+def _draft(
+    trained: TrainedModel, built: Built, recipe: ConversionRecipe, name: str, version: str, images: int, data: Fer2013
+) -> ModelCard:
+    """Return the card without figures."""
+    first, last = _ends(built.data)
+    plan, preparation = recipe.calibration, recipe.preparation
+    return ModelCard(
         name=name,
         version=version,
-        network=model.name,
-        labels=LABELS,
-        input=spec,
-        parameters=model.count_params(),
+        network=trained.model.name,
+        labels=trained.labels,
+        input=trained.spec,
+        parameters=trained.model.count_params(),
         quantization=Quantization(
             recipe=recipe.name,
             input=first,
             output=last,
-            calibration=Calibration("Training", len(rows), CALIBRATION_SEED, data.sha256)
-            if recipe.calibrated
-            else None,
+            calibration=Calibration("Training", images, plan.seed, data.sha256, plan.ranges) if images else None,
+            equalization=preparation.equalization,
+            bias_correction=preparation.bias_correction,
+            sensitive_layers=built.sensitive,
             converter=_converter(),
-            source_sha256=sha256(keras_path.read_bytes()),
+            source_sha256=trained.sha256,
         ),
-        training=_provenance(record),
+        training=trained.provenance,
     )
-    card, comparisons = _measure(model, raw, card, data, console)
-    failures = failed_gates(comparisons["PublicTest"], recipe) if "PublicTest" in comparisons else []
-    if failures and not force:
-        raise ModelError(
-            f"{keras_path}: {recipe.name} fails: {'; '.join(failures)}; give --force to write it all the same"
-        )
-    if failures:
-        card = msgspec.structs.replace(card, limits=f"{card.limits} Written by force: {'; '.join(failures)}.")
-    write_bytes(path, embed_card(raw, card))
-    report = {
-        "comparisons": {k: v.to_builtins() for k, v in comparisons.items()},
-        "failed_gates": failures,
-        "card": card,
-    }
-    write_bytes(path.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(report)))
-    return Converted(path, card, comparisons, failures)
 
 
 def _measure(
-    model: Any, raw: bytes, card: ModelCard, data: Fer2013, console: Console
+    trained: TrainedModel, raw: bytes, card: ModelCard, data: Fer2013, console: Console
 ) -> tuple[ModelCard, dict[str, Comparison]]:
     """Hold the converted graph against the float model; return the card with its figures."""
     draft = embed_card(raw, card)
@@ -138,12 +201,12 @@ def _measure(
     figures: dict[str, SplitFigures] = {}
     for name in REPORTED_SPLITS:
         try:
-            split = data.split(name)
+            split = rows_of_labels(data.split(name), card.labels)
         except FerEdgeError:
             continue  # a smaller data set may lack one; its figures are then missing from the card
         pixels = batch_input(split.pixels, card.input)
-        ours, theirs = loaded.invoke(pixels), _float_probabilities(model, pixels)
-        comparisons[name] = compared = compare(theirs, ours, split.labels)
+        ours, theirs = loaded.invoke(pixels), trained.probabilities(pixels)
+        comparisons[name] = compared = compare(theirs, ours, split.labels, card.labels)
         result = evaluate(ours, split.labels, card.labels)
         figures[name] = SplitFigures(
             n=result.n,
@@ -158,14 +221,19 @@ def _measure(
         console.print(
             f"{name}: float {compared.float_accuracy:.4f}, {card.quantization.recipe} {compared.accuracy:.4f}, "
             f"drop {compared.drop_points:+.2f} points (95 %: {compared.drop_low:+.2f} to {compared.drop_high:+.2f}), "
-            f"same label on {compared.agreement:.2%} of {compared.n}"
+            f"macro-F1 {compared.macro_f1_drop_points:+.2f}, same label on {compared.agreement:.2%} of {compared.n}",
+            soft_wrap=True,
         )
     return msgspec.structs.replace(card, figures=figures), comparisons
 
 
-def _float_probabilities(model: Any, pixels: NDArray[np.uint8], batch: int = 256) -> NDArray[np.float32]:
-    parts = [model.predict_on_batch(pixels[i : i + batch].astype(np.float32)) for i in range(0, len(pixels), batch)]
-    return np.concatenate(parts).astype(np.float32)
+def _describe(facts: FileFacts, built: Built) -> str:
+    delegated = "unknown" if facts.delegated is None else f"{facts.delegated:.1%}"
+    kept = f"; in higher precision: {', '.join(built.sensitive)}" if built.sensitive else ""
+    return (
+        f"{facts.megabytes:.2f} MB, {facts.operators} operators, {len(facts.float_operators)} of them in float; "
+        f"XNNPACK runs {delegated} of the multiplications{kept}"
+    )
 
 
 def _ends(raw: bytes) -> tuple[TensorCard, TensorCard]:
@@ -173,37 +241,8 @@ def _ends(raw: bytes) -> tuple[TensorCard, TensorCard]:
     return tensor_card(interpreter.get_input_details()[0]), tensor_card(interpreter.get_output_details()[0])
 
 
-def _training_record(keras_path: Path) -> dict[str, Any]:
-    """Read ``training.json`` beside the model, if it belongs to it."""
-    path = keras_path.with_name("training.json")
-    try:
-        record = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except FileNotFoundError:
-        return {}
-    except (OSError, msgspec.DecodeError) as error:
-        raise ModelError(f"{path}: cannot be read ({error}); train the model anew") from error
-    if keras_path.is_file() and record.get("model_sha256") != sha256(keras_path.read_bytes()):
-        raise ModelError(f"{path}: describes another model than {keras_path}; keep the two of one run together")
-    return record
-
-
-def _provenance(record: dict[str, Any]) -> dict[str, Any]:
-    keep = (
-        "recipe",
-        "data_sha256",
-        "epochs",
-        "chosen_epoch",
-        "chosen_by",
-        "temperature",
-        "figures",
-        "seconds",
-        "environment",
-    )
-    return {key: record[key] for key in keep if key in record}
-
-
 def _converter() -> str:
-    import keras
-    import tensorflow as tf
+    from importlib.metadata import version
 
-    return f"fer-edge {__version__}, TFLiteConverter of TensorFlow {tf.__version__}, Keras {keras.__version__}"
+    names = ("tensorflow", "keras", "ai-edge-quantizer")
+    return ", ".join([f"fer-edge {__version__}", *(f"{name} {version(name)}" for name in names)])

@@ -6,11 +6,11 @@ import hashlib
 from collections import Counter
 from typing import Any
 
-import flatbuffers
 import msgspec
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from fer_convert.graph_edit import aligned_buffer, pack, unpack
 from fer_edge.contract.card import CARD_NAME, NO_CHECKSUM, ModelCard, encode_card
 from fer_edge.contract.tflite_file import checksum_of, find_metadata
 
@@ -24,12 +24,10 @@ def embed_card(data: bytes, card: ModelCard) -> bytes:
         data: a .tflite file; a card that it holds already is replaced.
         card: the card; its checksum is ignored.
     """
-    model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
+    model = unpack(data)
     buffer = _card_buffer(model)
     buffer.data = np.frombuffer(encode_card(msgspec.structs.replace(card, checksum=NO_CHECKSUM)), np.uint8)
-    builder = flatbuffers.Builder(len(data) + len(buffer.data) + 4096)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    packed = bytearray(builder.Output())
+    packed = bytearray(pack(model))
     span = find_metadata(bytes(packed), CARD_NAME, "the converted model")
     assert span is not None
     at = packed.index(NO_CHECKSUM.encode(), span.start)
@@ -44,7 +42,7 @@ def _card_buffer(model: Any) -> Any:
     for entry in model.metadata:
         if entry.name in (CARD_NAME, CARD_NAME.encode()):
             return model.buffers[entry.buffer]
-    buffer: Any = schema.BufferT()
+    buffer = aligned_buffer()
     model.buffers.append(buffer)
     entry = schema.MetadataT()
     entry.name, entry.buffer = CARD_NAME, len(model.buffers) - 1

@@ -45,6 +45,8 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     images: Annotated[int, msgspec.Meta(ge=1)]
     seed: int
     data_sha256: str
+    ranges: Literal["minmax", "percentile", "mse"] = "minmax"
+    """How a range was taken from what was seen."""
 
 
 class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,6 +56,13 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input: TensorCard
     output: TensorCard
     calibration: Calibration | None = None
+    equalization: Literal["none", "weights", "activations"] = "none"
+    """What was evened out between layers before quantizing (Nagel et al. 2019)."""
+    bias_correction: bool = False
+    sensitive_layers: Annotated[tuple[Text, ...], msgspec.Meta(max_length=256)] = ()
+    """Layers that were left in a higher precision."""
+    failed_gates: Annotated[tuple[Text, ...], msgspec.Meta(max_length=64)] = ()
+    """What the file did not keep; it was written by force."""
     converter: str = ""
     source_sha256: str = ""
     """SHA-256 of the .keras file."""
