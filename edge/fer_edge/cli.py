@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, str]] = {
     "convert": "fer_convert.command",
     "evaluate": "fer_train.evaluate_command",
     "robustness": "fer_train.robustness_command",
+    "card": "fer_train.model_card_command",
     "explain": "fer_train.explain_command",
     "benchmark": "fer_convert.benchmark_command",
     "report": "fer_convert.report.command",
