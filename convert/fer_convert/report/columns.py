@@ -100,7 +100,7 @@ def flat(row: Row, table: MachineTable) -> dict[str, Any]:
         "mmac": None if model.multiplications is None else model.multiplications / 1e6,
         "bytes": model.bytes,
     }
-    for split in SPLITS:
+    for split in _splits(table):
         accuracy = row.accuracies.get(split)
         low, high = (None, None) if accuracy is None else accuracy.interval
         worst = None if accuracy is None else accuracy.worst
@@ -157,7 +157,8 @@ def interval(accuracy: Accuracy) -> str:
 
 
 def _splits(table: MachineTable) -> list[str]:
-    return list(dict.fromkeys((*SPLITS, table.split)))
+    measured = (split for row in table.rows for split in row.accuracies)
+    return list(dict.fromkeys((*SPLITS, table.split, *measured)))
 
 
 def _chosen(rows: tuple[Row, ...], split: str) -> list[Accuracy | None]:

@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     front = parser.add_argument_group("Pareto front")
     front.add_argument("--split", help="whose accuracy draws it (default: PrivateTest)")
     front.add_argument("--threads", type=int, metavar="N", help="whose latency draws it (default: the fewest measured)")
+    runs = parser.add_argument_group(
+        "training runs", "What `--html` or `--out` holds when all paths are folders of runs."
+    )
+    runs.add_argument("--data", type=Path, metavar="FER2013", help="measure and explain the models on PublicTest")
+    runs.add_argument("--private", action="store_true", help="on PrivateTest too: for the end of the work")
+    runs.add_argument("--ferplus", type=Path, metavar="FILE", help="FER+ votes, to measure by their majority as well")
     check = parser.add_argument_group("regression check", "Exits with 1 if a model has become slower or less accurate.")
     check.add_argument(
         "--against", type=Path, action="append", default=[], metavar="EARLIER.json", help="any of the results above"
@@ -57,10 +63,11 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0, or 1 if something regressed.
     """
-    from fer_convert.report.runs import are_runs, report_runs
+    from fer_convert.report.runs import are_runs, refuse_options_of_runs, report_runs
 
     if are_runs(args.paths):
         return report_runs(args)
+    refuse_options_of_runs(args)
     from fer_convert.report.deliver import deliver
 
     return deliver(args)

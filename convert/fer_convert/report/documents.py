@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from statistics import median
@@ -25,12 +26,14 @@ from fer_convert.report.evidence import (
     merge,
 )
 from fer_edge.contract.card import ModelCard
+from fer_edge.contract.labels import LABELS
 from fer_edge.contract.tflite_file import read_model_file
 from fer_edge.errors import DataError, ModelError, UsageError
 
 SCHEMA: Final = 1
 KIND: Final = "fer-edge report"
 _MULTIPLYING: Final = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL")
+_RECIPE: Final = re.compile(r"(float|int|dynamic|mixed|weight)[a-z0-9_]*")
 LARGEST_DOCUMENT: Final = 256 * 2**20
 """Bytes; a benchmark of fifty models with all its samples has a tenth of it."""
 
@@ -149,7 +152,7 @@ class ReportDocument(msgspec.Struct, kw_only=True):
     kind: Literal["fer-edge report"] = KIND
     schema: Literal[1] = SCHEMA
     fer_edge: Text
-    models: tuple[Model, ...]
+    models: Annotated[tuple[Model, ...], msgspec.Meta(min_length=1)]
     tables: list[dict[str, Any]] = []
 
 
@@ -186,7 +189,7 @@ def _read(path: Path) -> list[Model]:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); name a result of fer-edge") from error
     try:
         head = msgspec.json.decode(data, type=_Head)
-        kind = head.kind or ("evaluation" if head.confusion_matrix else "conversion" if head.comparisons else None)
+        kind = head.kind or (_kind(head))
         if kind is not None and head.schema not in (None, SCHEMA):
             raise DataError(
                 f"{path}: has schema {head.schema}, this fer-edge reads {SCHEMA}; use the fer-edge it is of"
@@ -205,6 +208,13 @@ def _read(path: Path) -> list[Model]:
         f"{path}: is neither a result of `fer-edge benchmark --json`, `evaluate --json` or `report --json`, nor a "
         "record of `fer-edge convert`"
     )
+
+
+def _kind(head: _Head) -> str | None:
+    """Tell documents that do not name their kind by what they alone hold."""
+    if head.confusion_matrix is not None:
+        return "evaluation"
+    return None if head.comparisons is None else "conversion"
 
 
 def _benchmarked(document: _Benchmark, path: Path) -> list[Model]:
@@ -234,7 +244,9 @@ def _benchmarked_model(model: _Benchmarked, document: _Benchmark, source: Source
         multiplications=None if model.operators is None else _multiply_accumulates(model.operators),
         bytes=model.bytes,
         input=model.input,
-        accuracies=() if model.accuracy is None else (_accuracy(model.accuracy, source),),
+        accuracies=()
+        if model.accuracy is None
+        else (_accuracy(model.accuracy, source, len(model.accuracy.per_class)),),
         measurements=(measurement,),
     )
 
@@ -255,9 +267,9 @@ def _latency(one: _Threads) -> Latency:
     )
 
 
-def _accuracy(figures: _Accuracy, source: Source) -> Accuracy:
+def _accuracy(figures: _Accuracy, source: Source, labels: int) -> Accuracy:
     return Accuracy(
-        split=figures.split,
+        split=_split(figures.split, labels),
         n=figures.n,
         accuracy=figures.accuracy,
         source=source,
@@ -268,12 +280,19 @@ def _accuracy(figures: _Accuracy, source: Source) -> Accuracy:
     )
 
 
+def _split(name: str, labels: int) -> str:
+    """Keep figures on fewer classes apart from the usual ones, in the words of ``fer-edge evaluate``."""
+    return name if labels == len(LABELS) or "(" in name else f"{name} ({labels} labels)"
+
+
 def _evaluated(document: _Evaluation, path: Path) -> Model:
     # Its latency is left where it is: the document does not tell which machine it was measured on.
     name = _name(document.model)
     command = f"fer-edge evaluate {name} --data FER2013 --split {document.split} --threads {document.threads} --json"
     source = _source(path, document.command, command)
-    return Model(document.sha256, _stem(document.model), accuracies=(_accuracy(document, source),))
+    title, recipe = _named_by_file(_stem(document.model))
+    accuracy = _accuracy(document, source, len(document.per_class))
+    return Model(document.sha256, title, recipe, accuracies=(accuracy,))
 
 
 def _converted(document: _Conversion, path: Path) -> Model:
@@ -294,7 +313,7 @@ def _converted(document: _Conversion, path: Path) -> Model:
         input=card.input.shape,
         accuracies=tuple(
             Accuracy(
-                split=split,
+                split=_split(split, len(card.labels)),
                 n=one.n,
                 accuracy=one.accuracy,
                 source=source,
@@ -348,6 +367,12 @@ def _without_folders(command: str) -> str:
     except ValueError:
         words = command.split()
     return shlex.join([word if "://" in word else _name(word) if word.startswith("/") else word for word in words])
+
+
+def _named_by_file(stem: str) -> tuple[str, str | None]:
+    """Split ``NAME.RECIPE``, as ``fer-edge convert`` names its files."""
+    name, _, recipe = stem.rpartition(".")
+    return (name, recipe) if name and _RECIPE.fullmatch(recipe) else (stem, None)
 
 
 def _name(path: str) -> str:

@@ -135,7 +135,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     sha256: Sha256
     name: Text
-    """From its card; for a file without one, its name without the suffix."""
+    """From its card, or else from the name of the file."""
     recipe: Text | None = None
     network: Text | None = None
     version: Text | None = None
@@ -154,11 +154,13 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def accuracy(self, split: str) -> Accuracy | None:
         """Return the figures on a split: those from the most images, and of such the ones that were given last."""
-        return max((one for one in self.accuracies if one.split == split), key=lambda a: a.n, default=None)
+        # `max` takes the first of equals.
+        found = [one for one in reversed(self.accuracies) if one.split == split]
+        return max(found, key=lambda one: one.n, default=None)
 
     def measurement(self, machine: str) -> Measurement | None:
         """Return the measurement on a machine, known by :attr:`Machine.name`: the newest that is valid, if one is."""
-        found = [one for one in self.measurements if one.machine.name == machine]
+        found = [one for one in reversed(self.measurements) if one.machine.name == machine]
         return max(found, key=lambda one: (one.valid, one.started), default=None)
 
 
@@ -180,7 +182,7 @@ def wilson_interval(share: float, n: int) -> tuple[float, float]:
 def merge(models: list[Model]) -> tuple[Model, ...]:
     """Join what was measured of the same file, in the order of first appearance.
 
-    A name from a card (one that comes with a recipe) is preferred to the name of a file.
+    A name from a card (one that comes with a network) is preferred to the name of a file.
     """
     joined: dict[str, Model] = {}
     for model in models:
@@ -190,17 +192,16 @@ def merge(models: list[Model]) -> tuple[Model, ...]:
 
 
 def _join(one: Model, other: Model) -> Model:
-    better, worse = (one, other) if one.recipe or not other.recipe else (other, one)
+    better, worse = (one, other) if one.network or not other.network else (other, one)
     described = {
         name: getattr(better, name) if getattr(better, name) is not None else getattr(worse, name)
         for name in ("network", "version", "parameters", "multiplications", "bytes", "input")
     }
-    # Later ones first: `max` takes the first of equals, which is then the one given last.
     return msgspec.structs.replace(
         better,
         **described,
-        accuracies=_distinct((*other.accuracies, *one.accuracies)),
-        measurements=_distinct((*other.measurements, *one.measurements)),
+        accuracies=_distinct((*one.accuracies, *other.accuracies)),
+        measurements=_distinct((*one.measurements, *other.measurements)),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +16,11 @@ _SCALE: Final = 2
 
 def can_write_png() -> bool:
     """Whether matplotlib is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
+    try:
+        import matplotlib  # noqa: F401, ICN001
+    except ModuleNotFoundError:
+        return False
+    return True
 
 
 def write_png(drawing: Drawing, path: Path) -> None:

@@ -1,10 +1,10 @@
 """Has a model become slower or less accurate than it was?
 
-Models are compared by name. Latency is compared between equal machines alone; accuracy between equal splits with as
-many images. A model counts as slower if its p50 has grown by more than the limit and the 95 % interval of the ratio
-lies above 1; as less accurate if its accuracy has fallen by more than the limit. The interval of that fall is told but
-decides nothing: both figures come from the same images, and an interval that does not know which image each got right
-is far wider than the truth.
+Models are compared by checksum or else by name; latency between equal machines alone, accuracy between equal splits
+with as many images. A model counts as slower if its p50 has grown by more than the limit and the 95 % interval of the
+ratio lies above 1; as less accurate if its accuracy has fallen by more than the limit. The interval of that fall is
+told but decides nothing: both figures come from the same images, and an interval that does not know which image each
+got right is far wider than the truth.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def told(result: Regressions, name: str, limits: Limits) -> str:
 
 
 def _counterpart(model: Model, others: Sequence[Model]) -> Model | None:
-    """Return the model of the same name; if there are several, the very file or else the one measured last."""
-    same = [other for other in others if other.title == model.title]
+    """Return the very file, or else the model of the same name; of several, the one measured last."""
+    same = [other for other in others if other.sha256 == model.sha256 or other.title == model.title]
     return max(same, key=lambda other: (other.sha256 == model.sha256, _newest(other)), default=None)
 
 

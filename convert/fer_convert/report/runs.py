@@ -10,6 +10,7 @@ from typing import Final
 from fer_edge.errors import MissingExtraError, UsageError
 
 _NOT_FOR_RUNS: Final = ("markdown", "csv", "json", "plot", "splice", "split", "threads", "against", "relative_to")
+_FOR_RUNS: Final = ("data", "private", "ferplus")
 DEFAULT_PAGE: Final = Path("report.html")
 
 
@@ -29,6 +30,17 @@ def are_runs(paths: list[Path]) -> bool:
     return bool(folders)
 
 
+def refuse_options_of_runs(args: argparse.Namespace) -> None:
+    """Refuse what only training runs have a use for.
+
+    Raises:
+        UsageError: if it was given.
+    """
+    for name in _FOR_RUNS:
+        if getattr(args, name):
+            raise UsageError(f"--{name} is for folders of training runs; results tell what they were measured on")
+
+
 def report_runs(args: argparse.Namespace) -> int:
     """Write the page of training runs to ``--html``, to ``--out``'s report.html or here.
 
@@ -45,7 +57,13 @@ def report_runs(args: argparse.Namespace) -> int:
         training = import_module("fer_train.run_report")
     except ModuleNotFoundError as error:
         raise MissingExtraError("report RUN", "train", error.name or "keras") from error
+    from rich.console import Console
+
     page = args.html or (args.out / DEFAULT_PAGE if args.out else DEFAULT_PAGE)
-    training.write_report(args.paths, page)
+    console = Console(stderr=True, highlight=False)
+    with console.status("reading the runs") as status:
+        training.write_report(
+            args.paths, page, args.data, private=args.private, ferplus=args.ferplus, say=status.update
+        )
     print(page)
     return 0
