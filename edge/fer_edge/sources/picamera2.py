@@ -246,8 +246,7 @@ def y_plane(buffer: UInt8Array, size: tuple[int, int], stride: int) -> UInt8Arra
 def bgr_of_nv12(buffer: UInt8Array, size: tuple[int, int], stride: int) -> UInt8Array:
     """Convert an NV12 picture to colour, which pipelines without Raspberry Pi's image processor leave to us.
 
-    OpenCV takes the values for video range (16 to 235), so that of a full-range picture the darkest and the lightest
-    parts look alike on a display; the grey that faces are judged by does not come from here.
+    Full range, as asked for; OpenCV's own conversion of NV12 takes the values for video range (16 to 235).
 
     Args:
         buffer: flat uint8; rows of ``stride`` bytes, all Y rows first, then half as many with U and V in turn.
@@ -261,8 +260,10 @@ def bgr_of_nv12(buffer: UInt8Array, size: tuple[int, int], stride: int) -> UInt8
         SourceError: if the buffer is too short for that.
     """
     width, height = size
-    planes = _rows(buffer, "NV12", size, height * 3 // 2, stride)
-    return np.asarray(cv2.cvtColor(planes[:, :width], cv2.COLOR_YUV2BGR_NV12), np.uint8)
+    planes = _rows(buffer, "NV12", size, height * 3 // 2, stride)[:, :width]
+    chroma = cv2.resize(planes[height:].reshape(height // 2, width // 2, 2), size)
+    blue, red = cv2.split(chroma)
+    return np.asarray(cv2.cvtColor(cv2.merge([planes[:height], red, blue]), cv2.COLOR_YCrCb2BGR), np.uint8)
 
 
 def _rows(buffer: UInt8Array, name: str, size: tuple[int, int], rows: int, stride: int) -> UInt8Array:
