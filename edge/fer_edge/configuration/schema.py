@@ -187,6 +187,15 @@ class DetectionSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         int,
         Meta(ge=0, le=10_000, description="Frames for which a face on which nothing moves is kept without a search."),
     ] = 5
+    matched_frames: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="Frames for which a face that moves is followed by its own picture, which costs a tenth of a "
+            "search; then it is searched for again.",
+        ),
+    ] = 1
 
 
 class SmoothingSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

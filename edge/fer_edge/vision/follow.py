@@ -1,4 +1,4 @@
-"""Searching where faces are known to be."""
+"""Searching where faces are known to be: with the detector, and in between by what they looked like."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Final, NamedTuple
 
 from fer_edge.contract.preprocess import Box, UInt8Array
 from fer_edge.vision.base import Detection, Detector, TrackedBox
-from fer_edge.vision.boxes import iou
+from fer_edge.vision.boxes import around, intersection, iou
 from fer_edge.vision.budget import CostModel, FrameBudget
 from fer_edge.vision.change import face_patch, still
+from fer_edge.vision.match import REACH, FacePicture, match, picture_of
 from fer_edge.vision.nearby import CONFIRM, FOLLOW, RECOVER, Look, look
 from fer_edge.vision.settings import ScheduleSettings, Work
 from fer_edge.vision.tracker import Track
@@ -36,6 +37,13 @@ class _Memory:
     kept: int = 0
 
 
+@dataclass(slots=True)
+class _Portrait:
+    face: FacePicture
+    matched: int = 0
+    """Frames since the detector saw it."""
+
+
 class Follower:
     """Looks near each followed face, those not searched for longest first, until the budget is spent."""
 
@@ -46,6 +54,7 @@ class Follower:
         self._work = work
         self._cost = CostModel()
         self._memories: dict[int, _Memory] = {}
+        self._portraits: dict[int, _Portrait] = {}
 
     def search(self, grey: UInt8Array, tracks: Sequence[Track]) -> Followed:
         """Search for the faces of ``tracks`` in a frame; at least one is searched for, whatever the budget."""
@@ -57,8 +66,13 @@ class Follower:
                 self._work.postponed += 1
             elif self._unmoved(grey, track):
                 self._work.kept += 1
+            elif (detection := self._matched(grey, track, tracks)) is not None:
+                result.found.append(detection)
+                self._work.matched += 1
             else:
-                result.found.extend(self._look_for(grey, track))
+                found = self._look_for(grey, track)
+                self._portray(grey, track, found)
+                result.found.extend(found)
                 result.searched.add(track.id)
                 track.searched = self._work.frames
         return result
@@ -85,6 +99,28 @@ class Follower:
             return False
         memory.kept += 1
         return True
+
+    def _portray(self, grey: UInt8Array, track: Track, found: Sequence[Detection]) -> None:
+        """Keep the picture of a face just found, if it is plain which of ``found`` it is."""
+        self._portraits.pop(track.id, None)
+        if self._settings.matched_frames and track.confirmed and len(found) == 1:
+            face = picture_of(grey, found[0].box)
+            if face is not None:
+                self._portraits[track.id] = _Portrait(face)
+
+    def _matched(self, grey: UInt8Array, track: Track, tracks: Sequence[Track]) -> Detection | None:
+        """Return where the face's own picture is found, if that may stand for a search in this frame."""
+        portrait = self._portraits.get(track.id)
+        if portrait is None or track.missed or portrait.matched >= self._settings.matched_frames:
+            return None
+        region = around(track.expected, REACH)
+        if any(intersection(region, other.expected) for other in tracks if other is not track):
+            return None  # it might be taken for the other one
+        box = match(grey, portrait.face, track.expected)
+        if box is None:
+            return None
+        portrait.matched += 1
+        return Detection(box, 1.0)
 
     def _look_for(self, grey: UInt8Array, track: Track) -> list[Detection]:
         if not track.confirmed:

@@ -2,7 +2,7 @@
 
 ::
 
-    frame ─► Follower: a close look near each known face ───────────────┐
+    frame ─► Follower: each known face by its picture, or a close look ─┐
        └───► Scanner: what changed, or everything, slice by slice ──► Tracker ─► faces with ids
                 └► a close look at each proposal ───────────────────────┘
 

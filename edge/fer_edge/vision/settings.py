@@ -29,6 +29,8 @@ class ScheduleSettings:
     """Search only what changed since it was searched last, and all of it now and then."""
     still_frames: int = 5
     """For how many frames a face on which nothing moves is kept without a search."""
+    matched_frames: int = 1
+    """For how many frames a face is followed by its own picture before it is searched for again."""
 
     def __post_init__(self) -> None:
         if not self.budget_ms > 0:  # infinite is a budget too: none
@@ -36,7 +38,7 @@ class ScheduleSettings:
         for name, value in (("hold_s", self.hold_s), ("forget_after_s", self.forget_after_s)):
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be 0 or more seconds, not {value}")
-        least = {"min_face_px": 1, "working_width": 24, "full_scan_every": 1, "still_frames": 0}
+        least = {"min_face_px": 1, "working_width": 24, "full_scan_every": 1, "still_frames": 0, "matched_frames": 0}
         for name, limit in least.items():
             if getattr(self, name) < limit:
                 raise ValueError(f"{name} must be at least {limit}, not {getattr(self, name)}")
@@ -57,6 +59,8 @@ class Work:
     """Close looks: near a followed face, or at what a scan proposed."""
     kept: int = 0
     """Faces kept without a search because nothing moved on them."""
+    matched: int = 0
+    """Faces followed by their own picture instead of a search."""
     postponed: int = 0
     """Faces not searched for in a frame because the budget was spent."""
     skipped: int = 0
@@ -75,6 +79,7 @@ class ScheduleReport:
     slices: int
     roi_scans: int
     kept: int
+    matched: int
     postponed: int
     skipped: int
     pixels: int
