@@ -135,14 +135,13 @@ def sources(row: Row) -> dict[str, Source]:
     return found
 
 
-def ms(value: float) -> str:
-    """Three digits that matter: 0.123, 1.23, 12.3, 123."""
-    return digits(value)
-
-
 def digits(value: float) -> str:
-    """Three digits that matter, without an exponent."""
-    return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3}f}"
+    """Three digits that matter: 0.0123, 0.123, 1.23, 12.3, 123, 1234."""
+    return (
+        f"{value:.3g}"
+        if value < 0.1
+        else f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3}f}"
+    )
 
 
 def percent(share: float) -> str:
@@ -215,8 +214,8 @@ def _latency(row: Row, threads: int) -> Cell:
     if one is None or row.measurement is None:
         return Cell(NOTHING)
     marks = ("" if one.stable else "*") + ("" if row.measurement.valid else " INVALID")
-    title = f"p50 {ms(one.p50_low)} to {ms(one.p50_high)} ms (95 %). {_from(row.measurement.source)}"
-    return Cell(f"{ms(one.p50)} / {ms(one.p95)}{marks}", one.p50, title)
+    title = f"p50 {digits(one.p50_low)} to {digits(one.p50_high)} ms (95 %). {_from(row.measurement.source)}"
+    return Cell(f"{digits(one.p50)} / {digits(one.p95)}{marks}", one.p50, title)
 
 
 def _memory(row: Row) -> Cell:
@@ -229,9 +228,8 @@ def _standing(row: Row, numbers: dict[str, int]) -> Cell:
         return Cell("front", "0")
     if row.standing == "dominated":
         # The most accurate of those that dominate it stands last on the front.
-        best, others = row.dominated_by[-1], len(row.dominated_by) - 1
-        more = f" and {others} more" if others else ""
-        return Cell(f"dominated by #{numbers[best]}{more}", f"1 {numbers[best]:04}", "; ".join(row.dominated_by))
+        best = numbers[row.dominated_by[-1]]
+        return Cell(f"dominated by #{best}", f"1 {best:04}", "; ".join(row.dominated_by))
     return Cell(f"left out: {row.because}", f"2 {row.because}")
 
 

@@ -7,7 +7,7 @@ from html import escape
 from importlib.resources import files
 from typing import Final
 
-from fer_convert.report.columns import Cell, Column, columns, digits, ms, percent, sources
+from fer_convert.report.columns import Cell, Column, columns, digits, percent, sources
 from fer_convert.report.evidence import Source
 from fer_convert.report.plot import NARROW, WIDE, pareto_plot
 from fer_convert.report.standing import MachineTable, Row
@@ -85,7 +85,7 @@ def _tiles(table: MachineTable) -> str:
 def _told(row: Row, table: MachineTable) -> str:
     latency, accuracy = row.latency(table.threads), row.accuracies[table.split]
     parts = [f"{percent(accuracy.accuracy)} %"]
-    parts += [f"{ms(latency.p50)} ms"] if latency is not None else []
+    parts += [f"{digits(latency.p50)} ms"] if latency is not None else []
     parts += [f"{digits(row.model.bytes / 1e6)} MB"] if row.model.bytes is not None else []
     return f"<small>{' · '.join(parts)}</small>"
 
@@ -150,9 +150,9 @@ def _costs(table: MachineTable) -> str:
         slowdown = measurement.sustained_slowdown
         cells = [
             "" if one.cold_start_ms is None else f"{one.cold_start_ms:.0f}",
-            "" if one.first_inference_ms is None else ms(one.first_inference_ms),
-            f"{ms(one.p50)} <small>({ms(one.p50_low)} to {ms(one.p50_high)})</small>",
-            *(ms(value) for value in (one.p90, one.p99, one.max)),
+            "" if one.first_inference_ms is None else digits(one.first_inference_ms),
+            f"{digits(one.p50)} <small>({digits(one.p50_low)} to {digits(one.p50_high)})</small>",
+            *(digits(value) for value in (one.p90, one.p99, one.max)),
         ]
         cells += ["" if slowdown is None else f"{slowdown:.2f} times the time"] if sustained else []
         cells += _stages(measurement.stages_ms, stages, longest) if stages else []
@@ -167,10 +167,10 @@ def _stages(stages_ms: dict[str, float], names: Sequence[str], longest: float) -
         return ["", ""]
     parts = "".join(
         f'<i class="s{n % 6}" style="width:{100 * stages_ms.get(name, 0.0) / longest:.2f}%" '
-        f'title="{escape(name)}: {ms(stages_ms.get(name, 0.0))} ms"></i>'
+        f'title="{escape(name)}: {digits(stages_ms.get(name, 0.0))} ms"></i>'
         for n, name in enumerate(names)
     )
-    return [ms(sum(stages_ms.values())), f'<div class="bar">{parts}</div>']
+    return [digits(sum(stages_ms.values())), f'<div class="bar">{parts}</div>']
 
 
 def _recalls(tables: Sequence[MachineTable], rows: Sequence[Row]) -> str:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from fer_convert.report.axes import linear_ticks, log_ticks
-from fer_convert.report.columns import digits, interval, ms, percent
+from fer_convert.report.columns import digits, interval, percent
 from fer_convert.report.drawing import Disc, Drawing, Line, Pen, Shape, Words, text_width, wrapped
 from fer_convert.report.evidence import Accuracy, Latency
 from fer_convert.report.placement import Box, Point, Wording, place_labels
@@ -241,8 +241,8 @@ def _bubble(mark: _Marked, colours: dict[str | None, str]) -> Disc:
         row.standing, f"left out: {row.because}"
     )
     title = (
-        f"{row.name}: {percent(mark.accuracy.accuracy)} % ({interval(mark.accuracy)}), {ms(mark.latency.p50)} ms "
-        f"({ms(mark.latency.p50_low)} to {ms(mark.latency.p50_high)}){size}; {place}"
+        f"{row.name}: {percent(mark.accuracy.accuracy)} % ({interval(mark.accuracy)}), {digits(mark.latency.p50)} ms "
+        f"({digits(mark.latency.p50_low)} to {digits(mark.latency.p50_high)}){size}; {place}"
     )
     return Disc(mark.x, mark.y, mark.radius, _mark_pen(row, _colour(row, colours)), title)
 

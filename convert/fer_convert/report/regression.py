@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fer_convert.report.columns import ms, percent
+from fer_convert.report.columns import digits, percent
 from fer_convert.report.evidence import Z_95, Accuracy, Latency, Measurement, Model
 from fer_edge.errors import UsageError
 
@@ -215,7 +215,7 @@ def _latency_change(
         unit = f"ms, over {limits.relative_to}"
     low, high = ratio * math.exp(-Z_95 * error), ratio * math.exp(Z_95 * error)
     threads = f"{now[1].threads} thread{'s' * (now[1].threads != 1)}"
-    text = f"{ms(then[1].p50)} -> {ms(now[1].p50)} {unit}, ratio {ratio:.3f} (95 %: {low:.3f} to {high:.3f})"
+    text = f"{digits(then[1].p50)} -> {digits(now[1].p50)} {unit}, ratio {ratio:.3f} (95 %: {low:.3f} to {high:.3f})"
     slower = ratio > 1 + limits.slowdown
     if slower and low <= 1:
         text += "; within the noise, measure longer"

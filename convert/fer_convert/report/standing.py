@@ -101,8 +101,8 @@ def tabulate(models: Sequence[Model], split: str | None = None, threads: int | N
     split = _split(models, split)
     machines = {one.machine.name: one.machine for model in models for one in model.measurements}
     tables = [_table(machine, models, names, split, threads) for machine in machines.values()]
-    # Sorted is stable: the order of the files stays within the real and within the emulated ones.
-    tables.sort(key=lambda table: table.machine is not None and table.machine.emulated)
+    # Those that tell what to deploy come first, emulated ones last; within each, the order of the files stays.
+    tables.sort(key=lambda table: (table.machine is not None and table.machine.emulated, not table.front))
     if threads is not None and tables and not any(threads in table.all_threads for table in tables):
         raise UsageError(f"--threads {threads}: nothing was measured with so many threads")
     homeless = [model for model in models if not model.measurements]
