@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 NAME = "train"
@@ -49,8 +50,9 @@ def run(args: argparse.Namespace) -> int:
         import keras  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingExtraError("train", "train", error.name or "keras") from error
+    from fer_train.interruption import exit_code, terminable
     from fer_train.recipe import load_recipe, with_changes
-    from fer_train.run import RunFiles, train
+    from fer_train.run import RunFiles, how_to_go_on, train
 
     recipe = with_changes(
         load_recipe(args.recipe or args.model),
@@ -62,5 +64,10 @@ def run(args: argparse.Namespace) -> int:
         classes=[name.strip() for name in args.classes.split(",")] if args.classes else None,
     )
     files = RunFiles(args.data, args.out or Path(), args.ferplus, tuple(args.teacher))
-    train(recipe, files, threads=args.threads, dry_run=args.dry_run)
+    try:
+        with terminable():
+            train(recipe, files, threads=args.threads, dry_run=args.dry_run)
+    except KeyboardInterrupt as stop:
+        print(f"fer-edge: stopped; {'nothing was written' if args.dry_run else how_to_go_on(files.out)}", file=sys.stderr)
+        return exit_code(stop)
     return 0

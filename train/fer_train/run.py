@@ -73,7 +73,7 @@ def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: 
     source = load(files.data)
     if recipe.precision == "auto":
         recipe = with_changes(recipe, precision=torch_speed.best_precision())
-    _use_threads(threads)
+    use_threads(threads)
     votes = None if files.ferplus is None else load_votes(files.ferplus, source)
     data = prepare(recipe, source, votes)
     teachers = load_teachers(files.teachers, recipe, data.pixels)
@@ -216,7 +216,17 @@ def _is_finished(out: Path, fingerprint: str) -> bool:
     return record.get("fingerprint") == fingerprint and record.get("model_sha256") == digest
 
 
-def _use_threads(threads: int | None) -> None:
+def how_to_go_on(out: Path) -> str:
+    """Say what a run that was stopped has kept in its folder ``out``, and how to go on."""
+    checkpoint = out / "checkpoint.npz"
+    if not checkpoint.exists():
+        return f"no epoch was finished, so {out} holds no checkpoint; run the same command to start anew"
+    finished = RunState.load(checkpoint).epoch
+    return f"{checkpoint} holds {finished} epoch{'s' * (finished > 1)}; run the same command to go on"
+
+
+def use_threads(threads: int | None) -> None:
+    """Make PyTorch use so many CPU threads; None for all cores. Does nothing on other backends."""
     if keras.backend.backend() != "torch":
         return
     import torch
@@ -227,4 +237,4 @@ def _use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-__all__ = ["draw_history", "environment", "train"]
+__all__ = ["RunFiles", "draw_history", "environment", "how_to_go_on", "train", "use_threads"]
