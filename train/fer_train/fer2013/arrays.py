@@ -71,7 +71,8 @@ def _read_array(archive: zipfile.ZipFile, path: Path, key: str) -> NDArray[Any]:
             raise ValueError(f"would take {size:,} bytes, more than FER2013 does")
         if size > member.file_size:
             raise ValueError("is cut short")
-        with open_member(archive, member) as stream:
+        # Not open_member's BufferedReader: NumPy 1.24, Bookworm's, takes each of these for a file with a descriptor.
+        with archive.open(member) as stream:
             array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
     except (ValueError, TokenError) as error:
         raise DataError(f"{path}: the array {key!r} cannot be used ({error}); make the file again") from error
