@@ -75,7 +75,7 @@ def this_machine(root: Path = _ROOT) -> Machine:
         python=platform.python_version(),
         numpy=np.__version__,
         runtime=f"{runtime.name} {runtime.version}",
-        emulated=_is_emulated(cpu_info, platform.machine()),
+        emulated=is_emulated(platform.machine(), root),
     )
 
 
@@ -115,6 +115,24 @@ def reasons_invalid(states: list[BoardState]) -> list[str]:
     return [f"the board slowed itself down: {words}"] if words else []
 
 
+def is_emulated(architecture: str, root: Path = _ROOT) -> bool:
+    """Whether the processor that this process sees is qemu's.
+
+    Args:
+        architecture: what ``platform.machine()`` says.
+        root: where /proc and /sys are.
+    """
+    cpu_info = _read(root / "proc/cpuinfo") or ""
+    if "QEMU" in cpu_info:
+        return True
+    if not architecture.startswith(("aarch64", "arm")):
+        return False
+    # qemu's user emulation passes the host's /proc/cpuinfo through or, from 8.2 on, makes up a real board's; /sys it
+    # leaves alone, and there the kernel tells the processor that it was started on.
+    of_kernel = _read(root / "sys/devices/system/cpu/modalias") or ""
+    return "cpu:type:x86" in of_kernel or "GenuineIntel" in cpu_info or "AuthenticAMD" in cpu_info
+
+
 def _cpu(text: str) -> str:
     """Name of the processor; on ARM, where /proc/cpuinfo has none, the number of its core's design."""
     pairs = (line.partition(":") for line in reversed(text.splitlines()) if ":" in line)
@@ -133,13 +151,6 @@ _ARM_CORES: Final = {
     ("0x41", "0xd0b"): "Cortex-A76",  # Pi 5
 }
 """(CPU implementer, CPU part) -> design, from Arm's technical reference manuals (register MIDR_EL1)."""
-
-
-def _is_emulated(cpu_info: str, architecture: str) -> bool:
-    # qemu-user passes the host's /proc/cpuinfo through, or makes up one: an ARM process that reads an x86 processor's
-    # flags, or QEMU's own name, is emulated.
-    arm = architecture.startswith(("aarch64", "arm"))
-    return "QEMU" in cpu_info or (arm and ("GenuineIntel" in cpu_info or "AuthenticAMD" in cpu_info))
 
 
 def _read(path: Path) -> str | None:

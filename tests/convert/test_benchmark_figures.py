@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fer_convert.latency import sample, summarize, warm_up
-from fer_convert.latency_machine import BoardState, board_state, reasons_invalid, this_machine
+from fer_convert.latency_machine import BoardState, board_state, is_emulated, reasons_invalid, this_machine
 
 
 def state(throttled: int | None) -> BoardState:
@@ -118,6 +118,22 @@ def test_a_pi_is_described(tmp_path: Path) -> None:
     assert (now.clock_mhz, now.governor, now.temperature_c) == (1800.0, "ondemand", 48.2)
     assert now.throttled == 0x50000
     assert now.throttled_words == "under-voltage has occurred, throttling has occurred"
+
+
+@pytest.mark.parametrize(
+    ("cpu_info", "modalias", "emulated"),
+    [
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xd08\n", "cpu:type:aarch64:feature:,0000", False),
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xd08\n", "cpu:type:x86,ven0002fam0019:feature:,0000", True),
+        ("vendor_id\t: GenuineIntel\n", "", True),
+        ("CPU part\t: 0xd08\nModel\t: QEMU user emulation\n", "cpu:type:aarch64:feature:,0000", True),
+    ],
+)
+def test_an_emulated_pi_is_told_from_a_real_one(cpu_info: str, modalias: str, emulated: bool, tmp_path: Path) -> None:
+    for name, text in {"proc/cpuinfo": cpu_info, "sys/devices/system/cpu/modalias": modalias}.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+    assert is_emulated("aarch64", tmp_path) is emulated
 
 
 def test_this_machine_is_no_pi_by_accident() -> None:
