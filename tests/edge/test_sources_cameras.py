@@ -190,6 +190,8 @@ def test_an_old_driver_without_flags_of_its_own_counts() -> None:
 def test_a_codec_and_a_csi_receiver_of_the_pi_are_not() -> None:
     assert parse_capability(capability(b"bcm2835-codec", 0x84204000, 0x04204000)).why_no_camera
     assert "picamera2" in parse_capability(capability(b"unicam", 0x84A00001, 0x05200001)).why_no_camera
+    for processor in (b"bcm2835-isp", b"pispbe"):  # their nodes claim to capture
+        assert "image processor" in parse_capability(capability(processor, 0x84200001, 0x04200001)).why_no_camera
 
 
 def test_devices_that_are_no_camera(tmp_path: Path) -> None:
