@@ -72,14 +72,15 @@ def tiles(values: Iterable[tuple[str, str, str]]) -> str:
     return f'<dl class="tiles">{"".join(cells)}</dl>'
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
-    """Return a table of plain text; the first column is the row's name, the others are numbers set to the right."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "", *, names: int = 1) -> str:
+    """Return a table of plain text: one or two columns of ``names``, the others are numbers set to the right."""
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join(
         f"<tr><th>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>" for row in rows
     )
     under = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f'<div class="scroll"><table>{under}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    kind = ' class="named"' if names > 1 else ""
+    return f'<div class="scroll"><table{kind}>{under}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def definitions(pairs: Iterable[tuple[str, str]]) -> str:

@@ -63,7 +63,7 @@ def line_plot(
     """
     width, height = size
     x_low, x_high = x_range or _span([curve.x for curve in curves])
-    y_low, y_high = y_range or _span([curve.y for curve in curves])
+    y_low, y_high = y_range or _with_headroom(_span([curve.y for curve in curves]))
 
     def at(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         across = (np.asarray(x, np.float64) - x_low) / ((x_high - x_low) or 1.0)
@@ -93,7 +93,7 @@ def line_plot(
         late = x > width * 0.7
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" style="fill:var(--c{mark.colour % 8})"/>')
         parts.append(
-            f'<text class="value" x="{x + (-8 if late else 8):.1f}" y="{y - 9:.1f}" '
+            f'<text class="value" x="{x + (-8 if late else 8):.1f}" y="{y + 20:.1f}" '
             f'text-anchor="{"end" if late else "start"}">{escape(mark.text)}</text>'
         )
     names = "; ".join(curve.name for curve in curves)
@@ -151,7 +151,7 @@ def confusion_table(matrix: NDArray[np.int64], labels: Sequence[str]) -> str:
     rows = []
     for i, label in enumerate(labels):
         cells = "".join(
-            f'<td class="{"dark " if share[i, j] > 0.5 else ""}{"hit" if i == j else ""}" '
+            f'<td class="{"full " if share[i, j] > 0.68 else ""}{"hit" if i == j else ""}" '
             f'style="--share:{share[i, j]:.3f}">{share[i, j]:.0%}<small>{matrix[i, j]:,}</small></td>'
             for j in range(len(labels))
         )
@@ -194,6 +194,11 @@ def _span(series: Sequence[ArrayLike]) -> tuple[float, float]:
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _with_headroom(span: tuple[float, float]) -> tuple[float, float]:
+    low, high = span
+    return low - 0.04 * (high - low), high + 0.04 * (high - low)
 
 
 def _path(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
