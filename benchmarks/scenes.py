@@ -163,7 +163,7 @@ def render(scene: Scene, frames: int, seed: int = 0) -> Iterator[Image]:
     grain = rng.normal(0.0, scene.noise, (height + 64, width + 64, 3)).astype(np.float32)
     for index in range(frames):
         shift = round(scene.pan * index / FPS) % (2 * width)
-        picture = np.roll(backdrop, -shift, axis=1)[:, :width].copy()
+        picture = (np.roll(backdrop, -shift, axis=1) if shift else backdrop)[:, :width].copy()
         for person, path in enumerate(scene.people):
             pose = path(index / FPS)
             if pose is not None:
