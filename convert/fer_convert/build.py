@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fer_convert import sensitivity
 from fer_convert.activations import choose_ranges, measure
 from fer_convert.bias_correction import correct_biases
-from fer_convert.equalize import equalize
+from fer_convert.equalize import equalize, without_relu6
 from fer_convert.quantize import quantize
 from fer_convert.recipe import ConversionRecipe
 from fer_edge.contract.preprocess import UInt8Array
@@ -63,7 +63,9 @@ def prepare(graph: bytes, recipe: ConversionRecipe, images: UInt8Array, progress
     plan = recipe.preparation
     if plan.equalization != "none":
         progress(f"equalizing {plan.equalization}")
-        graph = equalize(graph, plan.equalization, measure(graph, images), plan.relu6)
+        if plan.relu6 == "relu":
+            graph = without_relu6(graph)
+        graph = equalize(graph, plan.equalization, measure(graph, images))
     if plan.bias_correction:
         progress("correcting biases")
         ranges = _ranges(graph, recipe, images, progress) if recipe.calibrated else None

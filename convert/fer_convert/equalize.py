@@ -62,31 +62,41 @@ def find_pairs(graph: EditableGraph) -> list[Pair]:
     return pairs
 
 
+def without_relu6(data: bytes) -> bytes:
+    """Return the float graph with each ReLU6 between two layers made a ReLU, as Nagel et al. do.
+
+    This changes what lies above 6; the gates say whether it matters.
+    """
+    graph = EditableGraph(data)
+    outputs = {pair.first.output for pair in find_pairs(graph) if pair.first.activation == "RELU6"}
+    for _, operator in graph.operators():
+        if int(operator.outputs[0]) in outputs:
+            operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU
+    return graph.to_bytes()
+
+
 def equalize(
     data: bytes,
     method: Literal["weights", "activations"],
     activations: Mapping[str, Activation],
-    relu6: Literal["keep", "relu"] = "keep",
 ) -> bytes:
     """Return the same float graph with its channels evened out.
+
+    Of a ReLU6, only channels that stay well below 6 are changed, so that the function stays what it was.
 
     Args:
         data: a float32 .tflite file.
         method: what to even out.
         activations: of that graph on the calibration images.
-        relu6: ``keep`` changes a ReLU6 only in channels that stay well below 6, so that the function stays what it was;
-            ``relu`` makes it a ReLU, as Nagel et al. do, which changes what lies above 6.
     """
     graph = EditableGraph(data)
     pairs = find_pairs(graph)
-    if relu6 == "relu":
-        _make_relu(graph, {pair.first.output for pair in pairs if pair.first.activation == "RELU6"})
     scaled = {pair.first.output: np.ones(pair.channels, np.float32) for pair in pairs}
     for _ in range(SWEEPS if method == "weights" else 1):
         largest = 0.0
         for pair in pairs:
             factor = _factor(graph, pair, method, activations[pair.first.name].channel_peak)
-            if pair.first.activation == "RELU6" and relu6 == "keep":
+            if pair.first.activation == "RELU6":
                 factor = _below_six(factor, scaled[pair.first.output], activations[pair.first.name].channel_peak)
             scaled[pair.first.output] *= factor
             _apply(graph, pair, factor)
@@ -150,9 +160,3 @@ def _input_view(weights: Float32Array, layer: Layer, channels: int) -> Float32Ar
     if layer.kind == "FULLY_CONNECTED":  # a flattened image has its channels innermost
         return None if weights.shape[1] % channels else weights.reshape(len(weights), -1, channels)
     return weights if weights.shape[-1] == channels else None
-
-
-def _make_relu(graph: EditableGraph, outputs: set[int]) -> None:
-    for _, operator in graph.operators():
-        if int(operator.outputs[0]) in outputs:
-            operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU

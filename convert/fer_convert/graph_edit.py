@@ -28,6 +28,7 @@ _DTYPES: Final = {
     schema.TensorType.INT8: np.int8,
     schema.TensorType.INT64: np.int64,
 }
+_QUANTIZED: Final = (schema.TensorType.INT8, schema.TensorType.INT4)
 
 OUTPUT_AXIS: Final = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 """Operators with weights -> axis of the weights along which their output channels lie."""
@@ -164,12 +165,16 @@ class EditableGraph:
         return self.model.buffers[self._graph.tensors[tensor].buffer].data is not None
 
     def constant(self, tensor: int) -> NDArray[Any]:
-        """Return a copy of the value of a constant, in its shape, dequantized if it is int8 with scales."""
+        """Return a copy of the value of a constant, in its shape, dequantized if it is int8 or int4 with scales."""
         entry = self._graph.tensors[tensor]
         content = np.ascontiguousarray(self.model.buffers[entry.buffer].data, np.uint8)
-        values = content.view(_DTYPES[entry.type]).reshape(tuple(entry.shape)).copy()
+        if entry.type == schema.TensorType.INT4:  # two in a byte, the lower half first
+            content = np.stack([content << 4, content & 0xF0], axis=-1).ravel()[: int(np.prod(entry.shape))]
+            values = content.view(np.int8).reshape(tuple(entry.shape)) >> 4
+        else:
+            values = content.view(_DTYPES[entry.type]).reshape(tuple(entry.shape)).copy()
         quantization = entry.quantization
-        if entry.type != schema.TensorType.INT8 or quantization is None or quantization.scale is None:
+        if entry.type not in _QUANTIZED or quantization is None or quantization.scale is None:
             return values
         shape = [1] * values.ndim
         if len(quantization.scale) > 1:

@@ -69,6 +69,13 @@ def test_each_number_tells_its_command(results: Results, tmp_path: Path) -> None
     assert str(results.folder) not in (tmp_path / "reported.json").read_text()
 
 
+def test_paths_within_options_are_shortened_too(results: Results, tmp_path: Path) -> None:
+    words = "fer-edge evaluate m.tflite --data=/home/me/fer.csv --labels ferplus=/home/me/votes.csv --json"
+    told = results.changed(tmp_path / "told.json", lambda d: d.update(command=words), of=results.private)
+    source = rows_of(reported(tmp_path, told))["happy int8"]["sources"]["accuracy on PrivateTest"]
+    assert source["command"] == "fer-edge evaluate m.tflite --data=fer.csv --labels ferplus=votes.csv --json"
+
+
 def test_a_command_that_was_not_recorded_is_put_together(results: Results, tmp_path: Path) -> None:
     old = results.changed(tmp_path / "old.json", lambda document: document.pop("command"))
     sources = rows_of(reported(tmp_path, old))["happy int8"]["sources"]

@@ -366,7 +366,13 @@ def _without_folders(command: str) -> str:
         words = shlex.split(command)
     except ValueError:
         words = command.split()
-    return shlex.join([word if "://" in word else _name(word) if word.startswith("/") else word for word in words])
+    return shlex.join([_without_folder(word) for word in words])
+
+
+def _without_folder(word: str) -> str:
+    """Shorten an absolute path, also in ``--data=PATH`` and ``ferplus=PATH``."""
+    option, equals, value = word.rpartition("=")
+    return f"{option}{equals}{_name(value)}" if value.startswith("/") else word
 
 
 def _named_by_file(stem: str) -> tuple[str, str | None]:
