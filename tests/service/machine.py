@@ -18,7 +18,28 @@ from typing import Final
 PACKAGES: Final = "systemd,systemd-sysv,dbus,udev,python3,curl,procps"
 """What a fresh Raspberry Pi OS has, too; python3-venv is not among it."""
 
+ROOTS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
+    "bookworm": ((),),
+    "trixie": ((), ("cloud-init", "netplan.io")),
+}
+"""The roots that the tests use: further packages by release. Trixie's first boot is cloud-init's business."""
+
 BOOT_LIMIT_S: Final = 60.0
+
+KIOSK_WITHOUT_CONSOLE: Final = """\
+[Unit]
+ConditionPathExists=
+[Service]
+PAMName=
+TTYPath=
+TTYReset=no
+TTYVHangup=no
+TTYVTDisallocate=no
+UtmpIdentifier=
+StandardInput=null
+StandardOutput=journal
+"""
+"""A drop-in for fer-edge-kiosk.service: a container has no console."""
 
 
 def cache() -> Path:
@@ -43,9 +64,14 @@ def debian_archive() -> str:
     return next((one for one in addresses if one.rstrip("/").endswith("/debian")), "http://deb.debian.org/debian")
 
 
+def archive_path(release: str, packages: Sequence[str] = ()) -> Path:
+    """Where the root of a Debian release with further packages is kept."""
+    return cache() / f"{'-'.join([release, *packages])}.tar"
+
+
 def root_archive(release: str, packages: Sequence[str] = ()) -> Path:
     """Return the root of a Debian release, with further packages, as a tar file; built if there is none yet."""
-    archive = cache() / f"{'-'.join([release, *packages])}.tar"
+    archive = archive_path(release, packages)
     if not archive.exists():
         archive.parent.mkdir(parents=True, exist_ok=True)
         partial = archive.with_name(f".{os.getpid()}-{archive.name}")
