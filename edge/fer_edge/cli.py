@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, str]] = {
     "image": "fer_edge.commands.image",
     "data": "fer_train.data_command",
     "train": "fer_train.command",
+    "search": "fer_train.search_command",
     "convert": "fer_convert.command",
     "evaluate": "fer_train.evaluate_command",
     "robustness": "fer_train.robustness_command",

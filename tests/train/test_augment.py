@@ -12,6 +12,7 @@ pytest.importorskip("keras", reason="needs the train extra")
 
 from fer_train.batches import TrainingBatches
 from fer_train.training_data import prepare
+from fer_train.workers import Workers
 
 NOTHING = Augmentation(
     flip=0,
@@ -77,3 +78,18 @@ def test_an_epoch_shows_each_image_once(synthetic_fer2013: SyntheticFer2013) -> 
     assert len(shown) == len(data.pixels) // 16 * 16
     assert {image.tobytes() for image in shown} <= {image.tobytes() for image in data.pixels}
     assert len({image.tobytes() for image in shown}) == len(shown)
+
+
+def test_the_parts_of_two_workers_are_the_batch_of_one(synthetic_fer2013: SyntheticFer2013) -> None:
+    recipe = recipe_of(Augmentation(blur=0.5, jpeg=0.5, erase=0.5, exposure=0.3))
+    data = prepare(recipe, synthetic_fer2013.as_data())
+
+    class One(Workers):
+        def __init__(self, rank: int) -> None:
+            self.rank, self.size, self.parts = rank, 2, 2
+
+    for index in (0, 3):
+        whole = TrainingBatches(data, recipe, epoch=1)[index]
+        parts = [TrainingBatches(data, recipe, epoch=1, workers=One(rank))[index] for rank in (0, 1)]
+        for theirs, halves in zip(whole, zip(*parts, strict=True), strict=True):
+            assert np.array_equal(theirs, np.concatenate(halves))

@@ -6,7 +6,7 @@ image, against some milliseconds for its training step on two cores.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import cv2
 import msgspec
@@ -48,21 +48,26 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Largest side of that rectangle, as a fraction of the image's side."""
 
 
+DRAWS: Final = 19
+"""Random numbers that an image takes, so that a worker can pass over those of the others' images."""
+
+
 def augment(image: UInt8Array, settings: Augmentation, rng: np.random.Generator) -> UInt8Array:
     """Return a randomly changed copy of a face crop.
 
     Args:
         image: (H, W) uint8 grey.
         settings: how strong each change is.
-        rng: source of all randomness; each call draws the same number of values, whatever the settings.
+        rng: source of all randomness; each call draws ``DRAWS`` values, whatever the settings.
 
     Returns:
         (H, W) uint8, a new array.
     """
-    flip, blur, erase = rng.random(3)
-    angle, scale, shift_x, shift_y, contrast, brightness, gamma = rng.uniform(-1.0, 1.0, 7)
-    extra = rng.random(6)
-    exposure, jpeg, quality = rng.random(3)
+    draws = rng.random(DRAWS)
+    flip, blur, erase = draws[:3]
+    angle, scale, shift_x, shift_y, contrast, brightness, gamma = 2.0 * draws[3:10] - 1.0
+    extra = draws[10:16]
+    exposure, jpeg, quality = draws[16:]
     rows, cols = image.shape
     matrix = cv2.getRotationMatrix2D(
         ((cols - 1) / 2, (rows - 1) / 2), settings.rotate_deg * angle, 1.0 + settings.scale * scale
@@ -78,7 +83,7 @@ def augment(image: UInt8Array, settings: Augmentation, rng: np.random.Generator)
         out = cv2.GaussianBlur(out, (0, 0), 0.3 + (settings.blur_sigma - 0.3) * extra[0])
     if jpeg < settings.jpeg:
         _, encoded = cv2.imencode(".jpg", out, (cv2.IMWRITE_JPEG_QUALITY, round(20 + 60 * quality)))
-        out = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE)
+        out = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
     if erase < settings.erase:
         height, width = (
             max(1, round(side * settings.erase_side * n)) for side, n in zip((rows, cols), extra[1:3], strict=True)

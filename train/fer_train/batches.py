@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.contract.preprocess import InputSpec, UInt8Array, batch_input
-from fer_train.augment import augment
+from fer_train.augment import DRAWS, augment
 from fer_train.distillation import Teachers
 from fer_train.recipe import Recipe
 from fer_train.training_data import TrainingData
+from fer_train.workers import ALONE, Workers
 
 Batch = tuple[NDArray[np.float32], ...]
 """Pixels (n, height, width, channels) of 0 to 255, targets (n, columns), and loss weights (n,) if there are any."""
@@ -25,13 +26,22 @@ class TrainingBatches(keras.utils.PyDataset):
     is the same epoch.
     """
 
-    def __init__(self, data: TrainingData, recipe: Recipe, epoch: int, teachers: Teachers | None = None) -> None:
+    def __init__(
+        self,
+        data: TrainingData,
+        recipe: Recipe,
+        epoch: int,
+        teachers: Teachers | None = None,
+        workers: Workers = ALONE,
+    ) -> None:
         """Prepare epoch ``epoch`` (from 0) of ``data``; the last short batch is dropped.
 
-        With ``teachers``, their answers follow the targets as further columns.
+        With ``teachers``, their answers follow the targets as further columns. Of several ``workers``, each gets its
+        part of each batch.
         """
         super().__init__()
         self._data, self._recipe, self._epoch, self._teachers = data, recipe, epoch, teachers
+        self._sharers = workers  # Keras' class has a _workers of its own
         rng = np.random.default_rng((recipe.seed, epoch))
         n = len(data.pixels)
         self._order = rng.permutation(n) if data.chance is None else rng.choice(n, n, p=data.chance)
@@ -44,12 +54,17 @@ class TrainingBatches(keras.utils.PyDataset):
         """Return one batch."""
         recipe, data = self._recipe, self._data
         rows = self._order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
-        rng = np.random.default_rng((recipe.seed, self._epoch, index))
+        part = self._sharers.part_of(len(rows))
+        bits = np.random.PCG64((recipe.seed, self._epoch, index))
+        bits.advance(part.start * DRAWS)
+        rng = np.random.Generator(bits)
+        rows = rows[part]
         changed = np.stack([augment(data.pixels[r], recipe.augmentation, rng) for r in rows])
         targets = data.targets[rows]
         if self._teachers is not None:
             seen = None if recipe.distillation.view == "original" else changed
-            targets = np.concatenate([targets, self._teachers.answers(rows, seen)], axis=1)
+            with self._sharers.outside():
+                targets = np.concatenate([targets, self._teachers.answers(rows, seen)], axis=1)
         batch = (batch_input(changed, recipe.input).astype(np.float32), targets)
         return batch if data.weights is None else (*batch, data.weights[rows])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ class RunState:
     best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     """One entry an epoch."""
+    public_logits: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32), init=False)
+    """(m, classes), what the average of the last epoch answers to PublicTest; not kept in the file."""
 
     def save(self, path: Path) -> None:
         """Write to one .npz file, atomically.
@@ -62,7 +65,19 @@ class RunState:
             DataError: if the file is damaged.
         """
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return cls.decode(path.read_bytes(), str(path))
+        except OSError as error:
+            raise DataError(f"{path}: damaged checkpoint ({error}); delete it to start this run anew") from error
+
+    @classmethod
+    def decode(cls, data: bytes, where: str) -> RunState:
+        """Read the bytes of a file that :meth:`save` wrote; ``where`` they are from is told in errors.
+
+        Raises:
+            DataError: if they are damaged.
+        """
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 meta = json.loads(bytes(stored["meta"]))
                 groups = {g: [stored[k] for k in sorted(stored.files) if k.startswith(g)] for g in _GROUPS}
                 return cls(
@@ -73,7 +88,7 @@ class RunState:
                     **groups,
                 )
         except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}: damaged checkpoint ({error}); delete it to start this run anew") from error
+            raise DataError(f"{where}: damaged checkpoint ({error}); delete it to start this run anew") from error
 
 
 _GROUPS: Sequence[str] = ("weights", "optimizer", "average", "best")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -30,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", metavar="imagenet|FILE", help="pretrained weights, instead of the recipe's")
     parser.add_argument("--classes", metavar="A,B,...", help="tell apart these labels only, such as happy,sad,neutral")
+    parser.add_argument(
+        "--tensorboard", metavar="DIR|on", help="write TensorBoard's logs there; on: tensorboard/ in the run's folder"
+    )
+    parser.add_argument("--parallel", choices=("none", "data"), help="instead of the recipe's")
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="start N processes here that train together (--parallel data)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="one batch through everything; writes nothing")
     parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
     parser.add_argument("--batch-size", type=int, metavar="N", help="instead of the recipe's")
@@ -45,6 +53,15 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("name a network with --model NAME or a recipe with --recipe NAME")
     if args.out is None and not args.dry_run:
         raise UsageError("name the folder of the run with --out DIR")
+    if args.processes is not None and "WORLD_SIZE" not in os.environ:
+        from fer_train.launch import launch
+
+        if args.processes < 1:
+            raise UsageError("--processes must be at least 1")
+        return launch(shlex.split(args.command_line)[1:], args.processes, args.threads)
+    from fer_train.launch import end_with_launcher
+
+    end_with_launcher()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Keras imports TensorFlow, where there is one, on any backend
     try:
         import keras  # noqa: F401
@@ -61,13 +78,18 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         seed=args.seed,
         pretrained=args.weights,
+        parallel=args.parallel or ("data" if args.processes else None),
         classes=[name.strip() for name in args.classes.split(",")] if args.classes else None,
     )
-    files = RunFiles(args.data, args.out or Path(), args.ferplus, tuple(args.teacher))
+    out = args.out or Path()
+    logs = out / "tensorboard" if args.tensorboard == "on" else Path(args.tensorboard) if args.tensorboard else None
+    files = RunFiles(args.data, out, args.ferplus, tuple(args.teacher), logs)
     try:
         with terminable():
             train(recipe, files, threads=args.threads, dry_run=args.dry_run)
     except KeyboardInterrupt as stop:
-        print(f"fer-edge: stopped; {'nothing was written' if args.dry_run else how_to_go_on(files.out)}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            kept = "nothing was written" if args.dry_run else how_to_go_on(files.out)
+            print(f"fer-edge: stopped; {kept}", file=sys.stderr)
         return exit_code(stop)
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from fer_edge.errors import UsageError
 from fer_train import torch_speed
@@ -22,6 +23,7 @@ from fer_train.models import build, load_pretrained
 from fer_train.optimizers import freeze_before, make_optimizer, plateau_scale
 from fer_train.recipe import Recipe, Stage
 from fer_train.training_data import TrainingData
+from fer_train.workers import ALONE, Workers
 
 AVERAGE_EVERY_STEPS = 10
 """The average is updated every tenth step with the tenth power of its decay: the same horizon, a tenth of the cost."""
@@ -63,9 +65,9 @@ class EpochSeed(keras.callbacks.Callback):
     Done when the training begins, not before: the first ``fit`` of a process traces the model, which draws numbers.
     """
 
-    def __init__(self, seed: int, epoch: int) -> None:
+    def __init__(self, seed: int, epoch: int, stream: int = 0) -> None:
         super().__init__()
-        self._seed, self._epoch = seed, epoch
+        self._seed, self._epoch, self._stream = seed, epoch, stream
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Seed the backend's generator and those of the layers."""
@@ -73,7 +75,7 @@ class EpochSeed(keras.callbacks.Callback):
         keras.utils.set_random_seed(self._seed + 1 + self._epoch)
         for layer in self.model.layers:
             if getattr(layer, "seed_generator", None) is not None:
-                layer.seed_generator.state.assign(np.array([self._seed, self._epoch], "uint32"))
+                layer.seed_generator.state.assign(np.array([self._seed, self._epoch + (self._stream << 16)], "uint32"))
 
 
 def fit(
@@ -84,6 +86,7 @@ def fit(
     teachers: Teachers | None = None,
     on_epoch: Callable[[RunState], None] | None = None,
     progress: Progress | None = None,
+    workers: Workers = ALONE,
 ) -> RunState:
     """Train to the end of the recipe, going on from ``checkpoint`` if it exists.
 
@@ -95,6 +98,7 @@ def fit(
         teachers: whom to learn from, if the recipe says so.
         on_epoch: called after each finished epoch.
         progress: called after each step.
+        workers: who trains, all with the same arguments; the first one writes the checkpoint.
 
     Returns:
         The final state; ``best`` holds the chosen weights for :func:`restore`.
@@ -103,17 +107,23 @@ def fit(
         UsageError: if the checkpoint belongs to another run, or the network lacks a layer that a stage names.
         DataError: if the checkpoint is damaged, or the pretrained weights cannot be had.
     """
-    with dtype_policy(recipe.precision):
-        network = _network(recipe, data.targets.shape[1], pretrained=not checkpoint.exists())
-        state = _start(network, checkpoint, fingerprint)
+    first_worker = workers.rank == 0
+    stored = workers.share(checkpoint.read_bytes() if first_worker and checkpoint.exists() else b"")
+    with dtype_policy(recipe.precision), workers.scope():
+        network = _network(recipe, data.targets.shape[1], pretrained=not stored)
+        state = _start(network, stored, checkpoint, fingerprint)
+        with workers.outside():
+            answering = restore(recipe, data.targets.shape[1], state.average) if workers.evaluates_apart else network
         for first, last, stage in recipe.stage_spans():
             if state.epoch >= last:
                 continue
             steps = max(1, len(data.pixels) // recipe.batch_size) * (last - first)
             _compile(network, recipe, stage, steps, fresh=state.epoch == first, state=state)
+            workers.attach(network)
             while state.epoch < last:
-                _one_epoch(network, recipe, stage, state, data, teachers, progress)
-                state.save(checkpoint)
+                _one_epoch(network, answering, recipe, stage, state, data, teachers, progress, workers)
+                if first_worker:
+                    state.save(checkpoint)
                 if on_epoch is not None:
                     on_epoch(state)
         return state
@@ -147,7 +157,9 @@ def fingerprint_of(recipe: Recipe, data: TrainingData, teachers: Teachers | None
     """Digest of all that decides a run: recipe, images, targets, teachers, backend, versions of Keras and NumPy."""
     backend = (keras.backend.backend(), keras.__version__, np.__version__)
     taught_by = teachers.sha256 if teachers is not None else []
-    parts = (msgspec.json.encode(recipe), data.sha256, taught_by, *backend)
+    # Without `parallel`: any number of workers is the same run.
+    decides = {key: value for key, value in msgspec.to_builtins(recipe).items() if key != "parallel"}
+    parts = (msgspec.json.encode(decides), data.sha256, taught_by, *backend)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -160,10 +172,10 @@ def _network(recipe: Recipe, classes: int, pretrained: bool) -> keras.Model:
     return network
 
 
-def _start(network: keras.Model, checkpoint: Path, fingerprint: str) -> RunState:
-    if not checkpoint.exists():
+def _start(network: keras.Model, stored: bytes, checkpoint: Path, fingerprint: str) -> RunState:
+    if not stored:
         return RunState(fingerprint, average=weights_of(network))
-    state = RunState.load(checkpoint)
+    state = RunState.decode(stored, str(checkpoint))
     if state.fingerprint != fingerprint:
         raise UsageError(
             f"{checkpoint}: belongs to a run with another recipe, data set or backend; "
@@ -194,28 +206,33 @@ def _compile(network: keras.Model, recipe: Recipe, stage: Stage, steps: int, fre
 
 def _one_epoch(
     network: keras.Model,
+    answering: keras.Model,
     recipe: Recipe,
     stage: Stage,
     state: RunState,
     data: TrainingData,
     teachers: Teachers | None,
     progress: Progress | None,
+    workers: Workers,
 ) -> None:
-    """Train one epoch and bring ``state`` up to date."""
+    """Train one epoch and bring ``state`` up to date; ``answering`` is the network that PublicTest is shown to."""
     started = time.monotonic()
     if recipe.optimizer.schedule == "plateau":
         scale = plateau_scale([entry["public_nll"] for entry in state.history])
         network.optimizer.learning_rate = stage.learning_rate * scale
-    batches = TrainingBatches(data, recipe, state.epoch, teachers)
+    batches = TrainingBatches(data, recipe, state.epoch, teachers, workers)
     averager = WeightAverage(state.average, recipe.average_decay, state.epoch * len(batches), progress)
-    logs = network.fit(
-        batches, epochs=1, verbose=0, shuffle=False, callbacks=[EpochSeed(recipe.seed, state.epoch), averager]
-    ).history
+    chance = EpochSeed(recipe.seed, state.epoch, workers.seed_stream)
+    logs = network.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[chance, averager]).history
+    figures = workers.mean({key: float(logs[key][-1]) for key in ("loss", "accuracy")})
     state.weights = weights_of(network)
     state.optimizer = [np.array(keras.ops.convert_to_numpy(v.value)) for v in network.optimizer.variables]
-    _assign(network, state.average)
-    logits = predict(network, data.public_pixels, recipe.input)
-    _assign(network, state.weights)
+    with workers.outside():
+        _assign(answering, state.average)
+        logits = _public_logits(answering, recipe, data, workers)
+    if answering is network:
+        _assign(network, state.weights)
+    state.public_logits = logits
     accuracy = float((logits.argmax(axis=1) == data.public_labels).mean())
     if accuracy > max((entry["public_accuracy"] for entry in state.history), default=-1.0):
         state.best, state.best_epoch = [w.copy() for w in state.average], state.epoch + 1
@@ -223,13 +240,21 @@ def _one_epoch(
     state.history.append(
         {
             "epoch": float(state.epoch),
-            "loss": float(logs["loss"][-1]),
-            "accuracy": float(logs["accuracy"][-1]),
+            **figures,
             "public_accuracy": accuracy,
             "public_nll": negative_log_likelihood(softmax(logits), data.public_labels),
+            "learning_rate": float(keras.ops.convert_to_numpy(network.optimizer.learning_rate)),
             "seconds": time.monotonic() - started,
         }
     )
+
+
+def _public_logits(network: keras.Model, recipe: Recipe, data: TrainingData, workers: Workers) -> NDArray[np.float32]:
+    """Return the network's answers (m, classes) to PublicTest, each worker having answered for a part of it."""
+    m = len(data.public_pixels)
+    each = -(-m // workers.size)
+    rows = np.arange(workers.rank * each, (workers.rank + 1) * each) % m  # parts of one length, the last from the start
+    return workers.gather(predict(network, data.public_pixels[rows], recipe.input))[:m]
 
 
 def _assign(model: keras.Model, weights: Arrays) -> None:

@@ -88,6 +88,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Decay a step of the exponential moving average of the weights, which is what is evaluated and saved."""
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
     """``auto`` takes bfloat16 where the hardware is known to be faster at it; what is saved is float32 either way."""
+    parallel: Literal["none", "data"] = "none"
+    """``data`` divides each batch among processes or devices; see :mod:`fer_train.workers`. Not part of what a run is:
+    it may go on with another number of them."""
     pretrained: str = ""
     """``imagenet``, a file of weights, or empty to start from random weights."""
     input: InputSpec = FER2013_INPUT

@@ -19,9 +19,12 @@ from fer_train.models import with_softmax
 from fer_train.models.cost import multiply_accumulates
 from fer_train.recipe import Recipe
 from fer_train.training_data import TrainingData
+from fer_train.workers import ALONE, Workers
 
 
-def rehearse(recipe: Recipe, data: TrainingData, teachers: Teachers | None, console: Console) -> None:
+def rehearse(
+    recipe: Recipe, data: TrainingData, teachers: Teachers | None, console: Console, workers: Workers = ALONE
+) -> None:
     """Take one batch through each stage, the choice of an epoch, calibration, saving and loading; keep nothing.
 
     Args:
@@ -29,6 +32,7 @@ def rehearse(recipe: Recipe, data: TrainingData, teachers: Teachers | None, cons
         data: what it would be trained on.
         teachers: whom it would learn from.
         console: where it says what worked.
+        workers: who would train.
 
     Raises:
         UsageError: if something does not fit together.
@@ -55,7 +59,8 @@ def rehearse(recipe: Recipe, data: TrainingData, teachers: Teachers | None, cons
         console.print(f"step {state.epoch}: loss {last['loss']:.3f}, {last['seconds']:.1f} s with its evaluation")
 
     with TemporaryDirectory(prefix="fer-edge-") as folder:
-        state = fit(short, one_batch, Path(folder) / "checkpoint.npz", "rehearsal", teachers, tell)
+        state = fit(short, one_batch, Path(folder) / "checkpoint.npz", "rehearsal", teachers, tell, workers=workers)
+        workers.close()
         network = restore(short, len(recipe.classes), state.best)
         temperature = best_temperature(
             predict(network, one_batch.public_pixels, recipe.input), one_batch.public_labels.astype("uint8")

@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from fer_edge import __version__
 from fer_edge.contract.files import atomic_write, write_bytes
+from fer_edge.errors import UsageError
 from fer_train import torch_speed
 from fer_train.batches import predict
 from fer_train.checkpoint import RunState
@@ -33,8 +35,11 @@ from fer_train.metrics import best_temperature, evaluate
 from fer_train.models import with_softmax
 from fer_train.models.cost import multiply_accumulates
 from fer_train.recipe import Recipe, with_changes
+from fer_train.recipe_file import recipe_text
 from fer_train.rehearsal import rehearse
+from fer_train.tensorboard_log import TensorBoardLog
 from fer_train.training_data import TrainingData, prepare, split_of
+from fer_train.workers import ALONE, Workers, join
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ class RunFiles:
     """FER+ votes on the same images."""
     teachers: tuple[Path, ...] = ()
     """Folders of the runs to learn from."""
+    tensorboard: Path | None = None
+    """Folder of TensorBoard's event files; None for none."""
 
 
 def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: bool = False) -> Path | None:
@@ -69,7 +76,8 @@ def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: 
         DataError: if the data set is malformed.
         OutputError: if something cannot be written.
     """
-    console = Console(stderr=True, highlight=False)
+    workers = join(recipe)
+    console = Console(stderr=True, highlight=False, quiet=workers.rank > 0)
     source = load(files.data)
     if recipe.precision == "auto":
         recipe = with_changes(recipe, precision=torch_speed.best_precision())
@@ -78,26 +86,41 @@ def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: 
     data = prepare(recipe, source, votes)
     teachers = load_teachers(files.teachers, recipe, data.pixels)
     if dry_run:
-        rehearse(recipe, data, teachers, console)
+        rehearse(recipe, data, teachers, console, workers)
         return None
     fingerprint = fingerprint_of(recipe, data, teachers)
+    if workers.share(fingerprint.encode()) != fingerprint.encode():
+        raise UsageError("this process was given another recipe, data set or software than the first one of the run")
     model_path = files.out / "model.keras"
-    if _is_finished(files.out, fingerprint):
+    if workers.share(b"finished" if _is_finished(files.out, fingerprint) else b""):
         console.print(f"{model_path}: this run is finished already")
         return model_path
     console.print(
         f"training {recipe.model} for {recipe.epochs} epochs of {len(data.pixels):,} images on Keras "
-        f"{keras.__version__} / {keras.backend.backend()}, {recipe.precision}, in {files.out}",
+        f"{keras.__version__} / {keras.backend.backend()}, {recipe.precision}, "
+        f"{'' if workers is ALONE else f'on {workers.parts} devices of {workers.size} processes, '}in {files.out}",
         soft_wrap=True,
     )
-    state = _fit_with_progress(recipe, data, teachers, files.out, fingerprint, console)
+    if workers.rank > 0:
+        fit(recipe, data, files.out / "checkpoint.npz", fingerprint, teachers, workers=workers)
+        workers.close()
+        return model_path
+    state = _fit_with_progress(recipe, data, teachers, files, fingerprint, console, workers)
+    workers.close()
     _finish(recipe, source, teachers, files.out, state, console)
     return model_path
 
 
 def _fit_with_progress(
-    recipe: Recipe, data: TrainingData, teachers: Teachers | None, out: Path, fingerprint: str, console: Console
+    recipe: Recipe,
+    data: TrainingData,
+    teachers: Teachers | None,
+    files: RunFiles,
+    fingerprint: str,
+    console: Console,
+    workers: Workers,
 ) -> RunState:
+    out = files.out
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -106,7 +129,11 @@ def _fit_with_progress(
         TimeRemainingColumn(),
         TextColumn("{task.fields[figures]}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars, ExitStack() as open_logs:
+        log: TensorBoardLog | None = None
+        if files.tensorboard is not None:
+            text = recipe_text(recipe, f"{recipe.model}, fingerprint {fingerprint[:16]}")
+            log = open_logs.enter_context(TensorBoardLog(files.tensorboard, recipe.classes, text))
         task = bars.add_task("epoch", total=None, figures="")
 
         def on_step(done: int, total: int, logs: dict[str, float]) -> None:
@@ -117,6 +144,8 @@ def _fit_with_progress(
             last = state.history[-1]
             write_bytes(out / "history.json", msgspec.json.format(msgspec.json.encode(state.history)))
             draw_history(state, out / "history.svg")
+            if log is not None:
+                log.write(state, data.public_labels)
             console.print(
                 f"epoch {state.epoch:3d}/{recipe.epochs}  loss {last['loss']:.4f}  "
                 f"Training (augmented) {last['accuracy']:.4f}  PublicTest {last['public_accuracy']:.4f}"
@@ -124,7 +153,7 @@ def _fit_with_progress(
             )
 
         write_bytes(out / "config.json", msgspec.json.format(msgspec.json.encode(recipe)))
-        return fit(recipe, data, out / "checkpoint.npz", fingerprint, teachers, on_epoch, on_step)
+        return fit(recipe, data, out / "checkpoint.npz", fingerprint, teachers, on_epoch, on_step, workers)
 
 
 def _finish(
