@@ -186,6 +186,7 @@ def _draft(
             source_sha256=trained.sha256,
         ),
         training=trained.provenance,
+        data=trained.data,
     )
 
 

@@ -19,6 +19,7 @@ from fer_edge.errors import ModelError
 PROVENANCE: Final = (
     "recipe",
     "data_sha256",
+    "teachers_sha256",
     "epochs",
     "chosen_epoch",
     "chosen_by",
@@ -42,6 +43,20 @@ class TrainedModel:
     spec: InputSpec
     provenance: dict[str, Any]
     sha256: str
+
+    @property
+    def data(self) -> str:
+        """What it was trained on, for the card; shares and checksums are in the provenance."""
+        recipe = self.provenance.get("recipe", {})
+        told = "FER2013"
+        if recipe.get("ferplus") or "not_faces" in recipe.get("drop", ()):
+            told += " with the votes of FER+ (Barsoum et al. 2016, arXiv:1608.01041)"
+        weights = str(recipe.get("pretrained", ""))
+        if weights == "imagenet":
+            told += "; started from ImageNet's weights"
+        elif weights:
+            told += f"; started from the weights {Path(weights).name}"
+        return told
 
     def probabilities(self, pixels: UInt8Array, batch: int = 256) -> NDArray[np.float32]:
         """Return (n, labels) float32 for (n, height, width, channels) uint8."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ from fer_convert.delegation import FileFacts  # noqa: E402
 from fer_convert.embed import is_per_channel, tensor_types  # noqa: E402
 from fer_convert.gates import Comparison, compare, failed_gates, uncertain_below  # noqa: E402
 from fer_convert.recipe import ConversionRecipe, load_recipe, recipe_names  # noqa: E402
+from fer_convert.trained import load_trained  # noqa: E402
 from fer_train.batches import TrainingBatches, predict  # noqa: E402
 from fer_train.evaluation import evaluate_model  # noqa: E402
 from fer_train.recipe import load_recipe as load_training_recipe  # noqa: E402
@@ -153,6 +155,39 @@ def test_a_model_of_four_labels_is_converted_and_judged_on_these(data_path: Path
     assert compared.n == 4 * 30
     assert compared.accuracy > 0.8, "labels in another order would be near a quarter"
     assert set(compared.recall_drop) == set(card.figures["PublicTest"].recall) == set(four)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "FER2013"),
+        ({"ferplus": 0.4}, "FER2013 with the votes of FER+ (Barsoum et al. 2016, arXiv:1608.01041)"),
+        ({"drop": ["not_faces"]}, "FER2013 with the votes of FER+ (Barsoum et al. 2016, arXiv:1608.01041)"),
+        ({"pretrained": "imagenet"}, "FER2013; started from ImageNet's weights"),
+        ({"pretrained": "/home/me/vgg16.weights.h5"}, "FER2013; started from the weights vgg16.weights.h5"),
+    ],
+)
+def test_the_card_tells_all_data_that_the_model_has_seen(
+    keras_path: Path, tmp_path: Path, changes: dict[str, object], told: str
+) -> None:
+    assert load_trained(with_record(keras_path, tmp_path, **changes)).data == told
+
+
+def test_the_votes_stand_in_the_file(keras_path: Path, data_path: Path, tmp_path: Path) -> None:
+    voted = with_record(keras_path, tmp_path / "run", ferplus=0.4)
+    card = read_model_file(converted(voted, data_path, tmp_path, "float32").path).card
+    assert "votes of FER+" in card.data
+    assert card.training["recipe"]["ferplus"] == 0.4
+
+
+def with_record(keras_path: Path, out: Path, **changes: object) -> Path:
+    """A copy of a training run whose recipe says something else."""
+    out.mkdir(exist_ok=True)
+    copy = Path(shutil.copy(keras_path, out))
+    record = json.loads(keras_path.with_name("training.json").read_text())
+    record["recipe"] |= changes
+    copy.with_name("training.json").write_text(json.dumps(record))
+    return copy
 
 
 def test_labels_of_nobody_are_refused(keras_path: Path, data_path: Path, tmp_path: Path) -> None:
