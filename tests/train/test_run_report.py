@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_edge.cli import main
 from fer_edge.contract.labels import LABELS
 from fer_edge.errors import DataError, UsageError
 from fer_train.run_record import read_runs
-from fer_train.run_report import write_report
+from fer_train.run_report import report_on
 from tests.train.synthetic_fer2013 import SyntheticFer2013
 from tests.train.test_fer2013_ferplus import HEADER, rows_of
 
@@ -92,8 +93,8 @@ def test_the_records_alone_make_a_page_without_keras(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
         "[sys.modules.__setitem__(name, None) for name in ('keras', 'tensorflow', 'torch', 'matplotlib')]\n"
-        "from fer_train.run_report import write_report\n"
-        f"print(write_report([Path({str(run)!r})], Path({str(tmp_path / 'report.html')!r})))"
+        "from fer_train.run_report import report_on\n"
+        f"print(report_on([Path({str(run)!r})]).write_page(Path({str(tmp_path / 'report.html')!r})))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -113,7 +114,7 @@ def test_several_runs_are_told_apart(tmp_path: Path) -> None:
     runs = [write_records(tmp_path / "a" / "run"), write_records(tmp_path / "b" / "run", recipe=recipe)]
     assert [run.name for run in read_runs(runs)] == ["a/run", "b/run"]
     assert [run.name for run in read_runs([runs[0], runs[0]])] == ["run (1)", "run (2)"]
-    text = text_of(write_report(runs, tmp_path / "report.html"))
+    text = text_of(report_on(runs).write_page(tmp_path / "report.html"))
     assert "2 training runs" in text
     differing = text[text.index("what differs") : text.index("the whole recipe")]
     assert "mobilenet" in differing
@@ -123,22 +124,55 @@ def test_several_runs_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_run_with_the_leak_is_no_result(tmp_path: Path) -> None:
     run = write_records(tmp_path / "leak", recipe={"model": "cnn5", "protocol": "oversampled_then_split"})
-    assert "No result: leak" in text_of(write_report([run], tmp_path / "report.html"))
+    assert "No result: leak" in text_of(report_on([run]).write_page(tmp_path / "report.html"))
+
+
+def test_the_networks_are_one_table(tmp_path: Path) -> None:
+    four = ["happy", "sad", "surprise", "neutral"]
+    runs = [
+        write_records(tmp_path / "vgg16", recipe={"model": "vgg16"}),
+        write_records(tmp_path / "mobilenet_four", recipe={"model": "mobilenet"}, labels=four),
+        write_records(tmp_path / "leak", recipe={"model": "cnn5", "protocol": "oversampled_then_split"}, seconds=40),
+        write_records(tmp_path / "own", multiply_accumulates=5_500_000),
+    ]
+    lines = report_on(runs).table().splitlines()
+    assert lines[2] == "| `vgg16` | 72.7 % | 52.00 % | – | 71.95 % | 1.18 M | 117 | 4 of 4 | 1 h 02 min |"  # noqa: RUF001
+    assert lines[3].startswith("| `mobilenet_four`, 4 labels | 67.4 % |")
+    assert lines[4].startswith("| `leak`, leak | 81.4 % |")
+    assert lines[5].startswith("| `own` | – | 52.00 % |")  # noqa: RUF001
+    assert " | 5.5 | " in lines[5]
+    assert "`leak`: trained on copies of test images on purpose; its figures are no result." in lines[-1]
+
+
+def test_the_table_is_put_into_a_markdown_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, readme = write_records(tmp_path / "vgg16"), tmp_path / "README.md"
+    readme.write_text("above\n")
+    assert main(["report", str(run), "--splice", str(readme)]) == 1
+    assert "<!-- fer-edge networks: begin -->" in capsys.readouterr().err
+    readme.write_text("above\n<!-- fer-edge networks: begin -->\nold\n<!-- fer-edge networks: end -->\nbelow\n")
+    table = tmp_path / "table.md"
+    assert main(["report", str(run), "--splice", str(readme), "--markdown", str(table)]) == 0
+    text = readme.read_text()
+    assert text.startswith("above\n<!-- fer-edge networks: begin -->\n| run | published |")
+    assert text.endswith("<!-- fer-edge networks: end -->\nbelow\n")
+    assert "old" not in text
+    assert table.read_text().strip() in text
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_what_is_missing_or_damaged_is_one_line(tmp_path: Path) -> None:
     run, page = write_records(tmp_path / "run"), tmp_path / "report.html"
     with pytest.raises(UsageError, match="name the folder of a training run"):
-        write_report([], page)
+        report_on([])
     with pytest.raises(UsageError, match="name it with --data"):
-        write_report([run], page, private=True)
+        report_on([run], private=True)
     with pytest.raises(DataError, match=r"absent/training.json: there is no such file"):
-        write_report([tmp_path / "absent"], page)
+        report_on([tmp_path / "absent"])
     for name, content in (("history.json", "[{]"), ("training.json", "{}"), ("training.json", '{"labels": 3}')):
         other = write_records(tmp_path / "other")
         (other / name).write_text(content)
         with pytest.raises(DataError, match=f"{name}: not what a training run leaves") as raised:
-            write_report([other], page)
+            report_on([other])
         assert "\n" not in str(raised.value)
     assert not page.exists()
 
@@ -148,7 +182,7 @@ def test_measured_runs_show_everything(synthetic: SyntheticFer2013, tmp_path: Pa
     runs = [write_run(tmp_path / "one", seed=1), write_run(tmp_path / "two", seed=2)]
     data, votes = synthetic.write_npz(tmp_path / "fer2013.npz"), tmp_path / "fer2013new.csv"
     votes.write_text(HEADER + "".join(rows_of(synthetic.as_data())))
-    page = write_report(runs, tmp_path / "report.html", data, private=True, ferplus=votes)
+    page = report_on(runs, data, private=True, ferplus=votes).write_page(tmp_path / "report.html")
     text = text_of(page)
     for said in (
         "Model against model",
@@ -168,7 +202,7 @@ def test_measured_runs_show_everything(synthetic: SyntheticFer2013, tmp_path: Pa
     assert page.read_text().count('alt="what made it say') >= 2 * 16
     assert not re.findall(r"://|<script|<link", page.read_text())
 
-    public_only = text_of(write_report(runs[:1], page, data))
+    public_only = text_of(report_on(runs[:1], data).write_page(page))
     assert "PrivateTest" not in public_only
     assert "Model against model" not in public_only
 
@@ -178,7 +212,7 @@ def test_a_model_of_another_run_is_refused(synthetic: SyntheticFer2013, tmp_path
     run = write_run(tmp_path / "one", seed=1)
     write_records(run, "f" * 64)
     with pytest.raises(DataError, match=r"is not the model that training\.json beside it describes"):
-        write_report([run], tmp_path / "report.html", synthetic.write_npz(tmp_path / "fer2013.npz"))
+        report_on([run], synthetic.write_npz(tmp_path / "fer2013.npz"))
 
 
 def test_figures_are_those_of_evaluate(synthetic: SyntheticFer2013, tmp_path: Path) -> None:

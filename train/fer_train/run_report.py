@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import UsageError
@@ -11,25 +12,46 @@ from fer_train.fer2013 import load
 from fer_train.page import write_page
 from fer_train.run_measures import RunMeasures, measure_run
 from fer_train.run_record import Run, read_runs
+from fer_train.run_table import networks_table
 
 
-def write_report(
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """Finished runs, and what was measured of them."""
+
+    runs: list[Run]
+    measures: list[RunMeasures]
+    """Of each run; empty if nothing was."""
+
+    def write_page(self, out: Path) -> Path:
+        """Write the page ``out``, replacing an existing one; return its path.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        title = f"Training run {self.runs[0].name}" if len(self.runs) == 1 else f"{len(self.runs)} training runs"
+        return write_page(out, title, _lead(self.runs), _parts(self.runs, self.measures))
+
+    def table(self) -> str:
+        """Return the runs as a Markdown table."""
+        return networks_table(self.runs, self.measures)
+
+
+def report_on(
     runs: list[Path],
-    out: Path,
     data: Path | None = None,
     *,
     private: bool = False,
     ferplus: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> Path:
-    """Write the page ``out``; return its path.
+) -> RunReport:
+    """Read runs and, if ``data`` is named, measure their models on PublicTest.
 
-    Without ``data`` the page holds what the runs have written down. With it, each model is measured on PublicTest, and
-    the page holds images of the data set: it is the user's to keep.
+    Without ``data``, there is what the runs have written down. With it, the page holds images of the data set: it is
+    the user's to keep.
 
     Args:
         runs: folders of finished runs, in the order in which they are shown.
-        out: the page, such as ``report.html``; an existing one is replaced.
         data: FER2013 in any of its forms, to measure the models on.
         private: measure on PrivateTest too. It is for the end of the work: whoever chooses by it has no test set left.
         ferplus: FER+ votes, to measure by their majority as well.
@@ -39,7 +61,6 @@ def write_report(
         UsageError: if there is no run, or something to measure but no data.
         DataError: if a run's records or the data set are malformed, or the model is not the run's.
         MissingExtraError: to measure without Keras.
-        OutputError: if the page cannot be written.
     """
     if not runs:
         raise UsageError("name the folder of a training run")
@@ -53,9 +74,7 @@ def write_report(
         for run in found:
             say(f"measuring {run.model} on {' and '.join(splits)}, and explaining its surest cases")
             measures.append(measure_run(run, images, splits, ferplus))
-    title = f"Training run {found[0].name}" if len(found) == 1 else f"{len(found)} training runs"
-    lead = _lead(found)
-    return write_page(out, title, lead, _parts(found, measures))
+    return RunReport(found, measures)
 
 
 def _parts(runs: Sequence[Run], measures: Sequence[RunMeasures]) -> list[str]:
@@ -86,4 +105,4 @@ def _lead(runs: Sequence[Run]) -> str:
     return f"{record.recipe.get('model', 'a network')} on FER2013, finished {record.finished}"
 
 
-__all__ = ["write_report"]
+__all__ = ["RunReport", "report_on"]

@@ -60,7 +60,7 @@ def overview(runs: Sequence[Run], measures: Sequence[RunMeasures]) -> str:
     values += [
         ("parameters", _millions(record.parameters), _macs(record.multiply_accumulates)),
         ("chosen epoch", str(record.chosen_epoch), f"of {record.epochs}"),
-        ("training time", _duration(record.seconds), str(record.environment.get("backend", ""))),
+        ("training time", duration(record.seconds), str(record.environment.get("backend", ""))),
     ]
     return section("At a glance", tiles(values))
 
@@ -290,7 +290,7 @@ def _overview_row(run: Run, found: Measured | None) -> list[str]:
         _millions(record.parameters),
         _NONE if macs is None else f"{macs / 1e6:.1f}",
         f"{record.chosen_epoch} of {record.epochs}",
-        _duration(record.seconds),
+        duration(record.seconds),
     ]
 
 
@@ -364,7 +364,8 @@ def _macs(count: int | None) -> str:
     return "" if count is None else f"{count / 1e6:.1f} million multiply-accumulates"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as people say it: minutes, and hours where there are any."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{seconds:.0f} s"

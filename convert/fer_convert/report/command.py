@@ -32,13 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--splice",
         type=Path,
         metavar="FILE.md",
-        help="put tables and plot between the lines <!-- fer-edge report: begin --> and <!-- fer-edge report: end -->",
+        help="put tables and plot between the lines <!-- fer-edge report: begin --> and <!-- fer-edge report: end -->; "
+        "of training runs, between those that say `networks`",
     )
     front = parser.add_argument_group("Pareto front")
     front.add_argument("--split", help="whose accuracy draws it (default: PrivateTest)")
     front.add_argument("--threads", type=int, metavar="N", help="whose latency draws it (default: the fewest measured)")
     runs = parser.add_argument_group(
-        "training runs", "What `--html` or `--out` holds when all paths are folders of runs."
+        "training runs",
+        "If all paths are folders of them, `--html` or `--out` makes a page, `--markdown` or `--splice` a table.",
     )
     runs.add_argument("--data", type=Path, metavar="FER2013", help="measure and explain the models on PublicTest")
     runs.add_argument("--private", action="store_true", help="on PrivateTest too: for the end of the work")

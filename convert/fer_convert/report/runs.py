@@ -7,9 +7,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from fer_convert.report.splice import NETWORKS, splice
+from fer_edge.contract.files import write_text
 from fer_edge.errors import MissingExtraError, UsageError
 
-_NOT_FOR_RUNS: Final = ("markdown", "csv", "json", "plot", "splice", "split", "threads", "against", "relative_to")
+_NOT_FOR_RUNS: Final = ("csv", "json", "plot", "split", "threads", "against", "relative_to")
 _FOR_RUNS: Final = ("data", "private", "ferplus")
 DEFAULT_PAGE: Final = Path("report.html")
 
@@ -42,16 +44,17 @@ def refuse_options_of_runs(args: argparse.Namespace) -> None:
 
 
 def report_runs(args: argparse.Namespace) -> int:
-    """Write the page of training runs to ``--html``, to ``--out``'s report.html or here.
+    """Write the page of training runs to ``--html``, to ``--out``'s report.html or here, and their table as Markdown.
 
     Raises:
-        UsageError: if something else than a page was asked for.
+        UsageError: if something else than these was asked for.
         MissingExtraError: if the training room cannot make it.
     """
     for name in _NOT_FOR_RUNS:
         if getattr(args, name):
             raise UsageError(
-                f"--{name.replace('_', '-')} is for results; of training runs there is a page: --html FILE"
+                f"--{name.replace('_', '-')} is for results; of training runs there is a page, --html FILE, and a "
+                "table, --markdown FILE"
             )
     try:
         training = import_module("fer_train.run_report")
@@ -59,11 +62,23 @@ def report_runs(args: argparse.Namespace) -> int:
         raise MissingExtraError("report RUN", "train", error.name or "keras") from error
     from rich.console import Console
 
-    page = args.html or (args.out / DEFAULT_PAGE if args.out else DEFAULT_PAGE)
+    page = args.html or (args.out / DEFAULT_PAGE if args.out else None)
+    if page is None and not args.markdown and not args.splice:
+        page = DEFAULT_PAGE
+    if args.splice:
+        splice(args.splice, "", NETWORKS)  # it is known now, and not after an hour of measuring, whether it has a place
     console = Console(stderr=True, highlight=False)
     with console.status("reading the runs") as status:
-        training.write_report(
-            args.paths, page, args.data, private=args.private, ferplus=args.ferplus, say=status.update
+        report = training.report_on(
+            args.paths, args.data, private=args.private, ferplus=args.ferplus, say=status.update
         )
-    print(page)
+    if page is not None:
+        report.write_page(page)
+    if args.markdown:
+        write_text(args.markdown, report.table())
+    if args.splice:
+        write_text(args.splice, splice(args.splice, report.table(), NETWORKS))
+    for path in (page, args.markdown, args.splice):
+        if path is not None:
+            print(path)
     return 0

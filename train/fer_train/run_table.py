@@ -1,0 +1,98 @@
+"""The networks in one Markdown table: what was published of each, and what it reaches by the official protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fer_train.run_measures import Measured, RunMeasures
+from fer_train.run_record import Run
+from fer_train.run_sections import duration
+
+_NONE: Final = "–"  # noqa: RUF001 - a dash is what tables have
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A figure that others report for a network."""
+
+    accuracy: float
+    source: str
+
+
+PUBLISHED: Final[Mapping[str, Published]] = {
+    "cnn5": Published(0.8139, "a public project; its weights were trained on the test images"),
+    "deep_cnn": Published(0.6862, "a public project after Alizadeh and Fazel 2017"),
+    "mini_xception": Published(0.66, "Arriaga et al. 2017"),
+    "mobilenet": Published(0.676, "a public model zoo, float; 55.5 % in int8"),
+    "shallow_cnn": Published(0.611, "a public project after Alizadeh and Fazel 2017"),
+    "vgg16": Published(0.727, "Pramerdorfer and Kampel 2016: a VGG for 48 pixels, eight crops"),
+    "vgg3": Published(0.565, "a public project"),
+}
+"""Network -> what is reported of it on FER2013's seven labels. Splits, and what chose the epoch, differ or are not
+told: that is why the networks are trained anew here."""
+
+PUBLISHED_FOUR: Final[Mapping[str, Published]] = {
+    "mobilenet": Published(0.6736, "a public project, four labels"),
+}
+"""The same for networks that tell apart happy, sad, surprise and neutral."""
+
+
+def networks_table(runs: Sequence[Run], measures: Sequence[RunMeasures]) -> str:
+    """Return a Markdown table of runs, one a row, and a line on each published figure.
+
+    Args:
+        runs: finished runs, in the order of the rows.
+        measures: of the same runs, on PublicTest and perhaps PrivateTest; empty to go by the runs' own records.
+    """
+    head = ["run", "published", "PublicTest", "PrivateTest (95 %)", "Training", "parameters", "MMAC", "epochs", "time"]
+    lines = [_line(head), _line(["---"] * len(head))]
+    notes = []
+    for index, run in enumerate(runs):
+        reported = published(run)
+        if reported is not None:
+            notes.append(f"{run.name}: {100 * reported.accuracy:.1f} % is reported by {reported.source}.")
+        lines.append(_line(_row(run, measures[index] if measures else None, reported)))
+    leaks = [f"`{run.name}`" for run in runs if not run.official]
+    if leaks:
+        notes.append(f"{', '.join(leaks)}: trained on copies of test images on purpose; its figures are no result.")
+    return "\n".join(lines) + ("\n\n" + " ".join(notes) if notes else "") + "\n"
+
+
+def published(run: Run) -> Published | None:
+    """Return what others report of the run's network on the same labels."""
+    known = {7: PUBLISHED, 4: PUBLISHED_FOUR}.get(len(run.record.labels), {})
+    return known.get(str(run.record.recipe.get("model", "")))
+
+
+def _row(run: Run, measures: RunMeasures | None, reported: Published | None) -> list[str]:
+    record = run.record
+    measured = {one.split: one for one in measures.by_split} if measures else {}
+    apart = "" if run.official else ", leak"
+    apart += "" if len(record.labels) == 7 else f", {len(record.labels)} labels"
+    macs = record.multiply_accumulates
+    return [
+        f"`{run.name}`{apart}",
+        f"{100 * reported.accuracy:.1f} %" if reported else _NONE,
+        _accuracy(record.figures, measured, "PublicTest"),
+        _accuracy(record.figures, measured, "PrivateTest"),
+        _accuracy(record.figures, measured, "Training"),
+        f"{record.parameters / 1e6:.2f} M",
+        _NONE if macs is None else f"{macs / 1e6:.0f}" if macs >= 1e7 else f"{macs / 1e6:.1f}",
+        f"{record.chosen_epoch} of {record.epochs}",
+        duration(record.seconds),
+    ]
+
+
+def _accuracy(recorded: Mapping[str, Any], measured: Mapping[str, Measured], split: str) -> str:
+    if split in measured:
+        one = measured[split]
+        text = f"{100 * one.figures.accuracy:.2f} %"
+        low, high = one.intervals["accuracy"]
+        return f"**{text}** ({100 * low:.1f} to {100 * high:.1f})" if split == "PrivateTest" else text
+    return f"{100 * recorded[split].accuracy:.2f} %" if split in recorded else _NONE
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
