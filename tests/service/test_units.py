@@ -43,6 +43,18 @@ def test_systemd_has_nothing_to_say_about_the_units(runnable_units: list[Path]) 
 
 
 @needs_analyze
+def test_systemd_has_nothing_to_say_about_the_unit_of_the_first_boot(tmp_path: Path) -> None:
+    script = (SYSTEMD / "first-boot/first-boot.sh").read_text()
+    text = re.search(r"<<END\n(\[Unit\]\n.*?)^END$", script, re.DOTALL | re.MULTILINE)
+    assert text is not None
+    unit = tmp_path / "fer-edge-first-boot.service"
+    unit.write_text(text[1].replace("$here", "/boot/firmware/fer-edge").replace("$boot", "/boot/firmware"))
+    assert "$" not in unit.read_text()
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@needs_analyze
 def test_verify_would_notice_a_fault(runnable_units: list[Path]) -> None:
     unit = runnable_units[0]
     unit.write_text(unit.read_text().replace("WatchdogSec=", "WatchdogSecs="))
@@ -208,8 +220,11 @@ def test_the_browser_waits_for_the_dashboard(tmp_path: Path) -> None:
     assert "waiting for http://127.0.0.1:1/kiosk" in kiosk_session(tmp_path, "connected")
 
 
-def install(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SYSTEMD / "install.sh", *arguments], capture_output=True, text=True, check=False)
+def install(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables}
+    return subprocess.run(
+        [SYSTEMD / "install.sh", *arguments], capture_output=True, text=True, check=False, env=environment
+    )
 
 
 @pytest.fixture
@@ -233,6 +248,28 @@ def test_a_dry_run_shows_the_steps_and_changes_nothing(tmp_path: Path, wheelhous
     assert any("--no-index" in step and "--constraint" in step for step in steps)
     assert any(step.startswith("+ mv -T") and "/opt/fer-edge/current" in step for step in steps)
     assert list(root.iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("dpkg") is None, reason="the installer is for Debian and its derivatives")
+@pytest.mark.parametrize(
+    "name", ["Debian GNU/Linux 12 (bookworm)", "Debian GNU/Linux 13 (trixie)", "Ubuntu 24.04.3 LTS"]
+)
+def test_the_system_is_recognised_whatever_its_name(tmp_path: Path, wheelhouse: Path, name: str) -> None:
+    (tmp_path / "root/etc").mkdir(parents=True)
+    (tmp_path / "root/etc/os-release").write_text(f'PRETTY_NAME="{name}"\n')
+    done = install("--dry-run", "--prefix", tmp_path / "root", "--wheelhouse", wheelhouse)
+    assert done.returncode == 0, done.stderr
+    python = subprocess.run(["/usr/bin/python3", "-V"], capture_output=True, text=True, check=True).stdout.strip()
+    constraints = "bookworm" if python.startswith("Python 3.11.") else "trixie"
+    assert done.stdout.splitlines()[0] == f"fer-edge: {name}, {python}, constraints-{constraints}.txt"
+
+
+def test_a_32_bit_system_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "dpkg").write_text("#!/bin/sh\necho armhf\n")
+    (tmp_path / "dpkg").chmod(0o755)
+    done = install("--dry-run", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert done.returncode == 1
+    assert "flash Raspberry Pi OS (64-bit)" in done.stderr
 
 
 @pytest.mark.parametrize(
