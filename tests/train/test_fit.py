@@ -191,6 +191,7 @@ def test_the_command_leaves_all_that_is_promised(synthetic: SyntheticFer2013, tm
         p.name for p in out.iterdir()
     }
     record = json.loads((out / "training.json").read_text())
+    assert record["command"].startswith("fer-edge train ")
     assert record["labels"] == list(LABELS)
     assert record["environment"]["versions"]["keras"] == keras.__version__
     assert "PrivateTest" not in record["figures"]

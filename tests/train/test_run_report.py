@@ -133,7 +133,7 @@ def test_the_networks_are_one_table(tmp_path: Path) -> None:
         write_records(tmp_path / "vgg16", recipe={"model": "vgg16"}),
         write_records(tmp_path / "mobilenet_four", recipe={"model": "mobilenet"}, labels=four),
         write_records(tmp_path / "leak", recipe={"model": "cnn5", "protocol": "oversampled_then_split"}, seconds=40),
-        write_records(tmp_path / "own", multiply_accumulates=5_500_000),
+        write_records(tmp_path / "own", multiply_accumulates=5_500_000, command="fer-edge train --data /my/fer.csv"),
     ]
     lines = report_on(runs).table().splitlines()
     assert lines[2] == "| `vgg16` | 72.7 % | 52.00 % | – | 71.95 % | 1.18 M | 117 | 4 of 4 | 1 h 02 min |"  # noqa: RUF001
@@ -141,7 +141,8 @@ def test_the_networks_are_one_table(tmp_path: Path) -> None:
     assert lines[4].startswith("| `leak`, leak | 81.4 % |")
     assert lines[5].startswith("| `own` | – | 52.00 % |")  # noqa: RUF001
     assert " | 5.5 | " in lines[5]
-    assert "`leak`: trained on copies of test images on purpose; its figures are no result." in lines[-1]
+    assert "`leak`: trained on copies of test images on purpose; its figures are no result." in lines[7]
+    assert lines[9:] == ["```sh", "fer-edge train --data fer.csv", "```"]
 
 
 def test_the_table_is_put_into_a_markdown_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

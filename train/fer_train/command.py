@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     )
     out = args.out or Path()
     logs = out / "tensorboard" if args.tensorboard == "on" else Path(args.tensorboard) if args.tensorboard else None
-    files = RunFiles(args.data, out, args.ferplus, tuple(args.teacher), logs)
+    files = RunFiles(args.data, out, args.ferplus, tuple(args.teacher), logs, args.command_line)
     try:
         with terminable():
             train(recipe, files, threads=args.threads, dry_run=args.dry_run)

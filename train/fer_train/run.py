@@ -56,6 +56,8 @@ class RunFiles:
     """Folders of the runs to learn from."""
     tensorboard: Path | None = None
     """Folder of TensorBoard's event files; None for none."""
+    command: str = ""
+    """The command that started the run, for its record."""
 
 
 def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: bool = False) -> Path | None:
@@ -107,7 +109,7 @@ def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: 
         return model_path
     state = _fit_with_progress(recipe, data, teachers, files, fingerprint, console, workers)
     workers.close()
-    _finish(recipe, source, teachers, files.out, state, console)
+    _finish(recipe, source, teachers, files, state, console)
     return model_path
 
 
@@ -157,9 +159,10 @@ def _fit_with_progress(
 
 
 def _finish(
-    recipe: Recipe, data: Fer2013, teachers: Teachers | None, out: Path, state: RunState, console: Console
+    recipe: Recipe, data: Fer2013, teachers: Teachers | None, files: RunFiles, state: RunState, console: Console
 ) -> None:
     """Calibrate on PublicTest, save the model in float32, and write down all there is to know of it."""
+    out = files.out
     network = restore(recipe, len(recipe.classes), state.best)
     public = split_of(recipe, data, "PublicTest")
     temperature = best_temperature(predict(network, public.pixels, recipe.input), public.labels)
@@ -174,6 +177,7 @@ def _finish(
     with atomic_write(out / "model.keras") as partial:
         model.save(partial)
     record = {
+        "command": files.command,
         "model_sha256": hashlib.sha256((out / "model.keras").read_bytes()).hexdigest(),
         "fingerprint": state.fingerprint,
         "recipe": recipe,

@@ -52,6 +52,8 @@ class TrainingRecord(msgspec.Struct, frozen=True):
     chosen_by: str = ""
     data_sha256: str = ""
     environment: dict[str, Any] = {}
+    command: str = ""
+    """What started the run; runs of earlier versions did not note it."""
 
 
 @dataclass(frozen=True, slots=True)

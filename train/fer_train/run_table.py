@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from fer_train.run_measures import Measured, RunMeasures
@@ -40,7 +42,7 @@ PUBLISHED_FOUR: Final[Mapping[str, Published]] = {
 
 
 def networks_table(runs: Sequence[Run], measures: Sequence[RunMeasures]) -> str:
-    """Return a Markdown table of runs, one a row, and a line on each published figure.
+    """Return a Markdown table of runs, one a row, and a line on each published figure and each command.
 
     Args:
         runs: finished runs, in the order of the rows.
@@ -57,7 +59,19 @@ def networks_table(runs: Sequence[Run], measures: Sequence[RunMeasures]) -> str:
     leaks = [f"`{run.name}`" for run in runs if not run.official]
     if leaks:
         notes.append(f"{', '.join(leaks)}: trained on copies of test images on purpose; its figures are no result.")
-    return "\n".join(lines) + ("\n\n" + " ".join(notes) if notes else "") + "\n"
+    parts = ["\n".join(lines)]
+    if notes:
+        parts.append(" ".join(notes))
+    commands = [without_folders(run.record.command) for run in runs if run.record.command]
+    if commands:
+        parts.append("```sh\n" + "\n".join(commands) + "\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def without_folders(command: str) -> str:
+    """Shorten absolute paths to names: a published table tells nothing about the folders of who made it."""
+    words = [Path(word).name if word.startswith("/") else word for word in shlex.split(command)]
+    return shlex.join(words)
 
 
 def published(run: Run) -> Published | None:
