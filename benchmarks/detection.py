@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--scan-every", type=int, default=1, metavar="N", help="full-scale scan of every Nth frame")
     parser.add_argument("--only", nargs="*", help="names of scenes; default: all")
     parser.add_argument(
-        "--tables", nargs="+", choices=TABLES, default=TABLES, help="printed after the scenes; default: all"
+        "--tables", nargs="*", choices=TABLES, default=TABLES, help="printed after the scenes; default: all, bare: none"
     )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
