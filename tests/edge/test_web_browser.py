@@ -296,6 +296,8 @@ def test_nothing_is_cut_off(browser: Browser, live: WebOutput, page: str, theme:
         assert box["bottom"] <= size[1], selector
         overflow = "(e => e.scrollWidth - e.clientWidth)(document.querySelector(arguments[0]))"
         assert selector in {"#state", ".face .expression", "#fps"} or browser.ask(overflow, selector) <= 1, selector
+    bottoms = "[...document.querySelectorAll('.face, #faces')].map(e => e.getBoundingClientRect().bottom)"
+    assert max(browser.ask(bottoms)) == browser.ask("document.querySelector('#faces').getBoundingClientRect().bottom")
     ground = browser.ask("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(15, 17, 19)" if theme == "dark" else "rgb(244, 243, 240)")
     assert browser.ask("getComputedStyle(document.querySelector('.bars .length')).transitionDuration") == "0s"
