@@ -38,6 +38,8 @@ class BenchmarkSettings:
     """Frames of the demo scene for the split by stages, in each round; 0 for none."""
     sustained_minutes: float = 0.0
     """How long each model is run without a pause at the end; 0 for not at all."""
+    operators: bool = False
+    """Time every operator too, with the first number of threads."""
     data: Path | None = None
     """FER2013, for accuracy."""
     split: str = "PrivateTest"
@@ -88,6 +90,11 @@ def run_benchmark(
         if settings.sustained_minutes:
             progress(f"{candidate.path.name}: {settings.sustained_minutes:g} minutes without a pause")
             model["sustained"] = _sustained(candidate, settings, states)
+        if settings.operators and model["operators"] is not None:
+            progress(f"{candidate.path.name}: {len(model['operators'])} operators")
+            times = run_job(candidate.job(operators=True, threads=settings.threads[0]))["operators_ms"]
+            for operator, ms in zip(model["operators"], times, strict=True):
+                operator["ms"] = ms
         if settings.data is not None:
             progress(f"{candidate.path.name}: accuracy on {settings.split}")
             job = candidate.job(data=str(settings.data), split=settings.split, limit=settings.limit)

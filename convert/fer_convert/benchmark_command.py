@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", type=int, default=50, metavar="N", help="frames for the stages; 0: none (default: 50)"
     )
     parser.add_argument("--sustained", type=float, default=0.0, metavar="MINUTES", help="then run each without a pause")
+    parser.add_argument("--operators", action="store_true", help="time every operator as well")
     parser.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="write the result with its raw samples; alone: to stdout"
     )
@@ -100,6 +101,7 @@ def _settings(args: argparse.Namespace) -> BenchmarkSettings:
         samples=args.samples,
         frames=args.frames,
         sustained_minutes=args.sustained,
+        operators=args.operators,
         data=args.data,
         split=args.split,
         limit=args.limit,

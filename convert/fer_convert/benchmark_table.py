@@ -27,6 +27,8 @@ def print_tables(result: dict[str, Any], console: Console) -> None:
     if any(model["stages"] for model in models):
         console.print(_stages(models, names))
     for name, model in zip(names, models, strict=True):
+        if any("ms" in one for one in model["operators"] or ()):
+            console.print(_operators(name, model))
         if "sustained" in model:
             sustained = model["sustained"]
             console.print(
@@ -64,7 +66,7 @@ def _latency(models: list[dict[str, Any]], names: list[str]) -> Table:
 
 def _costs(models: list[dict[str, Any]], names: list[str]) -> Table:
     """What else a model costs, with the fewest threads, and what it gives."""
-    columns = ["cold start", "first", "RSS MB", "kB"]
+    columns = ["cold start", "first", "RSS MB", "arena kB", "kB"]
     accuracy = any("accuracy" in model for model in models)
     table = _table(
         "start, ms (medians), memory and size" + (", accuracy on FER2013" if accuracy else ""),
@@ -76,6 +78,7 @@ def _costs(models: list[dict[str, Any]], names: list[str]) -> Table:
             f"{median(one['cold_start_ms']):.0f}",
             _ms(median(one["first_inference_ms"])),
             f"{one['peak_rss_mb']:.0f}",
+            "?" if model["arena_bytes"] is None else f"{model['arena_bytes'] / 1000:.0f}",
             f"{model['bytes'] / 1000:.0f}",
         ]
         if "accuracy" in model:
@@ -98,6 +101,25 @@ def _stages(models: list[dict[str, Any]], names: list[str]) -> Table:
                 f"{stages['faces_a_frame']:.2f}",
                 f"{stages['peak_rss_mb']:.0f}",
             )
+    return table
+
+
+def _operators(name: str, model: dict[str, Any]) -> Table:
+    """What each operator adds to an invocation."""
+    threads = model["threads"][0]["threads"]
+    table = Table(
+        title=f"{name}, operators in their order, {threads} thread{'s' * (threads != 1)}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for column in ("operator", "output", "MMAC", "ms", "share"):
+        table.add_column(column, justify="left" if column == "operator" else "right", no_wrap=True)
+    whole = sum(one["ms"] for one in model["operators"]) or 1.0
+    for one in model["operators"]:
+        output = "x".join(map(str, one["output"]))
+        share = f"{one['ms'] / whole:.1%}"
+        table.add_row(one["operator"], output, f"{one['multiplications'] / 1e6:.2f}", f"{one['ms']:.4f}", share)
     return table
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from fer_edge.child import run_limited
-from fer_edge.errors import FerEdgeError, ModelError
+from fer_edge.errors import FerEdgeError, ModelError, UsageError
 
 START_LIMIT_S: Final = 120.0
 """Until a worker must be through with all but the samples that it was asked for."""
@@ -41,6 +41,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     samples_limit_s: float = 30.0
     frames: int = 0
     sustained_s: float = 0.0
+    operators: bool = False
     data: str | None = None
     split: str = "PrivateTest"
     limit: int | None = None
@@ -49,6 +50,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     def limit_s(self) -> float:
         """When the worker is ended from outside."""
         data = 3600.0 if self.data else 0.0
+        data += 600.0 if self.operators else 0.0
         return START_LIMIT_S + 2 * self.samples_limit_s + self.frames + 1.2 * self.sustained_s + data
 
 
@@ -113,13 +115,26 @@ def _work(job: Job, started_ns: int) -> dict[str, Any]:
             report["peak_rss_pipeline_mb"] = _peak_rss_mb()
         if job.sustained_s:
             report["windows"] = _sustain(subject, stored, job.sustained_s)
+    if job.operators:
+        report["operators_ms"] = _operators(subject, job)
     if job.data:
         report["accuracy"] = _accuracy(subject, job)
     return report
 
 
+def _operators(subject: Any, job: Job) -> list[float]:
+    try:
+        from fer_convert.latency_operators import operator_times
+    except ModuleNotFoundError as error:  # tflite_runtime brings no schema to cut graphs by
+        raise UsageError("--operators needs ai-edge-litert: run  python -m pip install ai-edge-litert") from error
+    from fer_convert.latency_stages import portrait_pixels
+    from fer_edge.contract.tflite_file import read_bounded
+
+    return operator_times(read_bounded(subject.path), subject.stored(portrait_pixels(subject)), job.threads)
+
+
 def _description(subject: Any) -> dict[str, Any]:
-    from fer_convert.latency_profile import operator_profile
+    from fer_convert.latency_profile import arena_bytes, operator_profile
     from fer_edge.contract.interpreter import load_model
 
     card = subject.card
@@ -137,6 +152,7 @@ def _description(subject: Any) -> dict[str, Any]:
         "recipe": None if card is None else card.quantization.recipe,
         "parameters": None if card is None else card.parameters,
         "operators": operator_profile(subject.path),
+        "arena_bytes": arena_bytes(subject.path),
     }
 
 

