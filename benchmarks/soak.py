@@ -10,8 +10,8 @@ not kept. ``--json FILE`` writes the samples.
 
 start       from the start of the process to the line of the first classified face, on a 640x480 video
 realtime    a camera at 30 frames/s (640x480, Motion JPEG over HTTP, up to three people) whose pictures are numbered, so
-            that the age of a result is known from outside: from the moment when the last byte of the picture was handed
-            to the network to the arrival of its line. The queue is what was sent and not answered yet.
+            that the age of a result is known from outside: from the moment before the first byte of the picture is
+            written to the network to the arrival of its line. The queue is what was sent and not answered yet.
 memory      a small video (320x240, people come and go all the time, so that every few seconds a track begins) again
             and again, at full speed; the first tenth is not counted
 """
@@ -131,7 +131,7 @@ def start(runs: int, folder: Path) -> tuple[list[Row], dict[str, Any]]:
 
 
 class Camera(ThreadingHTTPServer):
-    """A network camera that notes when each picture has left."""
+    """A network camera that notes when it begins to send each picture."""
 
     daemon_threads = True
 
@@ -161,11 +161,11 @@ class _Stream(BaseHTTPRequestHandler):
         while not camera.stopping.wait(max(0.0, began + number / FPS - time.monotonic())):
             picture = camera.pictures[number % len(camera.pictures)]
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+            camera.sent.append(time.monotonic())
             try:
                 self.wfile.write(head.encode() + picture + b"\r\n")
             except OSError:
                 return
-            camera.sent.append(time.monotonic())
             number += 1
 
 
@@ -198,9 +198,8 @@ def realtime(seconds: float, outputs: Sequence[str], folder: Path) -> tuple[list
     camera.shutdown()
     summary = json.loads(summary_file.read_text())
     sent = camera.sent
-    # A line can overtake the note that its picture has left; it belongs to that picture all the same.
-    ages = [max(0.0, (at - sent[line["frame"]]) * 1e3) for at, line in arrivals]
-    queue = [max(0, bisect.bisect_right(sent, at) - line["frame"] - 1) for at, line in arrivals]
+    ages = [(at - sent[line["frame"]]) * 1e3 for at, line in arrivals]
+    queue = [bisect.bisect_right(sent, at) - line["frame"] - 1 for at, line in arrivals]
     times = [at - arrivals[0][0] for at, _ in arrivals]
     late = [(at - sent[0]) * 1e3 - number * 1e3 / FPS for number, at in enumerate(sent)]
     growth, ageing = trend(times, queue), trend(times, ages)
