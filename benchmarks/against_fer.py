@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -29,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from machine import machine
 from scenes import SCENES, Box, Scene, read, truth, write
 
 FER = r"""
@@ -157,14 +156,6 @@ def iou(one: Box, other: Box) -> float:
     height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
     common = max(0, width) * max(0, height)
     return common / (one[2] * one[3] + other[2] * other[3] - common)
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    model = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return {"cpu": model[0] if model else platform.machine(), "cores": os.cpu_count(), "opencv": cv2.__version__}
 
 
 def _run(command: list[Any], parse: bool = True) -> dict[str, Any]:

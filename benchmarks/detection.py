@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +27,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from machine import machine
 from numpy.typing import NDArray
 from scenes import FPS, SCENES, Box, Scene, crowd_scene, read, truth, write
 
@@ -307,16 +307,6 @@ def unhidden(people: Sequence[Box | None]) -> list[bool]:
                 covered = max(covered, max(0, width) * max(0, height) / (person[2] * person[3]))
         shown.append(person is not None and covered < 0.25)
     return shown
-
-
-def machine() -> dict[str, Any]:
-    """Describe where the figures come from."""
-    return {
-        "processor": platform.machine(),
-        "python": platform.python_version(),
-        "opencv": cv2.__version__,
-        "threads": 1,
-    }
 
 
 if __name__ == "__main__":

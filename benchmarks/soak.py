@@ -22,7 +22,6 @@ import argparse
 import bisect
 import json
 import os
-import platform
 import re
 import signal
 import statistics
@@ -39,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from machine import machine
 from scenes import FPS, SCENES, Scene, render, walk, wander, write
 from trend import trend
 
@@ -331,19 +331,6 @@ def processor_s(pid: int) -> float:
     """Return the processor time that a process has used, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def machine() -> dict[str, Any]:
-    """Describe where the figures come from."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "processor": names[0].partition(":")[2].strip() if names else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load": os.getloadavg(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "opencv": cv2.__version__,
-    }
 
 
 def _scene(name: str) -> Scene:
