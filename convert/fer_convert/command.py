@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         version=args.version,
         overwrite=args.overwrite,
         force=args.force,
+        command=args.command_line,
     )
     print(result.path)
     return 0

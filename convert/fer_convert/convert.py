@@ -52,6 +52,7 @@ def convert(
     version: str = "1",
     overwrite: bool = False,
     force: bool = False,
+    command: str | None = None,
     console: Console | None = None,
 ) -> Converted:
     """Convert, measure, and write ``OUT/NAME.RECIPE.tflite`` with its card, beside a report as JSON.
@@ -68,6 +69,7 @@ def convert(
         version: version of the model in its card.
         overwrite: replace an existing file.
         force: write the file though a gate has failed; the card then says so.
+        command: what was typed, for the record.
         console: where progress goes.
 
     Raises:
@@ -95,8 +97,11 @@ def convert(
         quantization = msgspec.structs.replace(card.quantization, failed_gates=tuple(failures))
         limits = f"{card.limits} Written by force: {'; '.join(failures)}."
         card = msgspec.structs.replace(card, quantization=quantization, limits=limits)
-    write_bytes(path, embed_card(built.data, card))
+    data_with_card = embed_card(built.data, card)
+    write_bytes(path, data_with_card)
     report = {
+        "command": command,
+        "sha256": sha256(data_with_card),
         "comparisons": {k: v.to_builtins() for k, v in comparisons.items()},
         "file": asdict(facts),
         "failed_gates": failures,

@@ -96,6 +96,7 @@ def test_int8_is_integer_throughout_and_keeps_its_accuracy(keras_path: Path, dat
     assert report["file"]["float_operators"] == []
     assert report["file"]["delegated"] == pytest.approx(1.0, abs=0.01)
     assert report["recipe"]["calibration"]["images"] == 700
+    assert report["sha256"] == file.sha256
 
 
 def test_float32_agrees_with_keras_to_four_digits(keras_path: Path, data_path: Path, tmp_path: Path) -> None:
