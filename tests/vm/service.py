@@ -9,8 +9,9 @@ from tests.vm.machine import VirtualMachine
 
 UNIT: Final = "fer-edge.service"
 ADDRESS: Final = "http://127.0.0.1:8787"
-START_LIMIT_S: Final = 240.0
-DOCTOR_LIMIT_S: Final = 600.0
+
+_ADVANCE: Final = 3
+"""Frames by which a running source must get on."""
 
 CONFIGURATION: Final = """
 [source]
@@ -30,23 +31,42 @@ class FerEdge:
     def __init__(self, machine: VirtualMachine) -> None:
         self.machine = machine
 
-    def configure(self, spec: str, **more: object) -> None:
-        """Give it a source, with more keys of that section as TOML writes them, and start it anew."""
+    def configure(self, spec: str, **more: object) -> float:
+        """Give it a source, with more keys of that section as TOML writes them, and start it anew.
+
+        Returns:
+            The machine's clock before the start.
+        """
         lines = "\n".join(f"{key} = {value}" for key, value in more.items())
         self.machine.write("/etc/fer-edge/config.toml", CONFIGURATION.format(spec=spec, more=lines))
-        self.machine.run("systemctl", "reset-failed", check=False)
-        self.machine.run("systemctl", "restart", UNIT, limit_s=START_LIMIT_S)
+        begin = self.machine.clock()
+        self.machine.run("systemctl", "restart", UNIT)
+        return begin
+
+    def comes_to(self, state: str, source: str, limit_s: float) -> bool:
+        """Whether it is soon in ``state`` with ``source``; if that is running, then with frames that advance."""
+        before = self.state().get("frames", 0) + _ADVANCE if state == "running" else 0
+
+        def condition() -> bool:
+            now = self.state()
+            return bool(now) and (now["state"], now["source"]) == (state, source) and now["frames"] >= before
+
+        return self.machine.wait_until(condition, limit_s)
+
+    def sees_a_face(self, limit_s: float) -> bool:
+        """Whether the newest picture soon shows one face."""
+
+        def condition() -> bool:
+            seen = self.state().get("observation")
+            return seen is not None and len(seen["faces"]) == 1
+
+        return self.machine.wait_until(condition, limit_s)
 
     def state(self) -> dict[str, Any]:
         """What the dashboard knows; empty while it does not answer."""
         text = self._get("/api/state")
         state: dict[str, Any] = json.loads(text) if text else {}
         return state
-
-    def faces(self) -> int:
-        """How many faces the newest picture shows."""
-        seen = self.state().get("observation")
-        return len(seen["faces"]) if seen else 0
 
     def healthy(self) -> bool:
         """Whether the dashboard says so."""
@@ -70,7 +90,7 @@ class FerEdge:
 
     def doctor(self) -> dict[str, dict[str, str]]:
         """The doctor's findings by name."""
-        done = self.machine.run("fer-edge", "doctor", "--json", check=False, limit_s=DOCTOR_LIMIT_S)
+        done = self.machine.run("fer-edge", "doctor", "--json", check=False)
         return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
 
     def _get(self, path: str) -> str:
