@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.service.machine import cache
+from tests.service.machine import cache, debian_archive
 
 PACKAGES: Final = "systemd,systemd-sysv,dbus,udev,python3,python3-numpy"
 """What Raspberry Pi OS has, too; NumPy comes there with picamera2."""
@@ -80,7 +80,7 @@ def root_archive(release: str) -> Path:
         partial = archive.with_name(f".{os.getpid()}-{archive.name}")
         command = ["mmdebstrap", "--quiet", "--variant=minbase", "--architectures=arm64", f"--include={PACKAGES}"]
         command += ["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"]
-        subprocess.run([*command, release, partial, _archive()], check=True)
+        subprocess.run([*command, release, partial, debian_archive()], check=True)
         partial.replace(archive)
     return archive
 
@@ -107,6 +107,8 @@ class EmulatedRoot:
     def run(self, *command: str, core: str = "cortex-a72", check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a program in it on a core of :data:`CORES`; fails the test if the program does, unless told not to."""
         nspawn = ["systemd-nspawn", "--quiet", f"--directory={self.root}", "--register=no", "--keep-unit"]
+        # A name of its own: /run/systemd/nspawn has a folder by it, and the name of the root is no rare one.
+        nspawn += [f"--machine=fer-edge-arm64-{self.release}-{os.getpid()}"]
         nspawn += ["--console=pipe", "--private-network", "--link-journal=no", "--as-pid2"]
         # Compiling what pip installs beforehand takes a minute; Python compiles what it imports.
         nspawn += [f"--setenv=QEMU_CPU={core}", "--setenv=PIP_NO_COMPILE=1", "--setenv=LANG=C.UTF-8"]
@@ -139,10 +141,3 @@ def _cpu_info(core: str) -> str:
     )
     count = os.cpu_count() or 1
     return "".join(f"processor\t: {n}\n{one}" for n in range(count)) + f"Model\t\t: QEMU user emulation of {core}\n"
-
-
-def _archive() -> str:
-    """The Debian archive of this machine's apt."""
-    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
-    addresses = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    return next((one for one in addresses if one.rstrip("/").endswith("/debian")), "http://deb.debian.org/debian")

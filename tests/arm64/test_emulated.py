@@ -2,10 +2,7 @@
 
     FER_EDGE_ARM64=1 python -m pytest tests/arm64 -v
 
-as root, with mmdebstrap, arch-test, qemu-user-static and systemd-container installed. FER_EDGE_ARM64=bookworm or
-=trixie takes only that release, FER_EDGE_ARM64_IMAGES sets how many faces are compared (200), FER_EDGE_FER2013 (or
-FER2013) names the data set that they are taken from (else distorted crops of the bundled portrait),
-FER_EDGE_TEST_CACHE where built roots are kept.
+as root; README.md beside this file says what is needed, which variables there are, and what was found.
 
 What an arm64 root says is held against an x86-64 virtual environment with the same versions of OpenCV and LiteRT, so
 that what differs is the processor's doing.
@@ -39,8 +36,8 @@ SCENES = 15
 CORE = {"bookworm": "cortex-a72", "trixie": "cortex-a76"}
 """What ``evaluate`` runs on: Pi 4 and Pi 5, for which XNNPACK has different kernels. All else runs on the older one,
 whose instructions are those of every board from the Pi Zero 2 W on: wheels built for newer ones would be killed."""
-LARGEST = 0.1
-"""Probability: what the rounding of eleven layers may add up to."""
+LARGEST = 0.05
+"""Probability: what the rounding of eleven layers may add up to. README.md says what was found: nothing at all."""
 
 pytestmark = [
     pytest.mark.skipif(bool(_OBSTACLE), reason=_OBSTACLE or "runs"),
@@ -155,7 +152,8 @@ def test_the_installer_takes_the_releases_own_numpy(
     figures.append(f"{root.release}: " + ", ".join(f"{k} {v}" for k, v in versions.items() if k != "numpy_file"))
 
 
-def test_doctor_finds_all_well_but_what_an_emulated_root_lacks(root: EmulatedRoot) -> None:
+def test_doctor_finds_all_well_but_what_an_emulated_root_lacks(root: EmulatedRoot, figures: list[str]) -> None:
+    started = time.monotonic()
     checks = {check["name"]: check for check in json.loads(root.fer_edge("doctor", "--json"))["checks"]}
     for name in ("python", "architecture", "operating system", "disk", "configuration", "numpy", "opencv"):
         assert checks[name]["status"] == "ok", checks[name]
@@ -165,6 +163,8 @@ def test_doctor_finds_all_well_but_what_an_emulated_root_lacks(root: EmulatedRoo
     # There is neither a camera nor a network that sets the clock; the rest does not apply ("skip").
     not_well = {name for name, check in checks.items() if check["status"] in ("warn", "fail")}
     assert not_well <= {"cameras", "clock"}
+    took_s = time.monotonic() - started
+    figures.append(f"{root.release}, doctor: not well are {', '.join(sorted(not_well)) or 'none'} ({took_s:.0f} s)")
 
 
 def test_faces_get_the_same_classification(
@@ -203,6 +203,35 @@ def test_pictures_get_the_same_faces_and_classification(
     assert_only_rounding(agreement)
 
 
+def test_the_model_is_verified(root: EmulatedRoot, figures: list[str]) -> None:
+    """Its file is taken apart, and a first inference run in a process with limits."""
+    started = time.monotonic()
+    found = json.loads(root.fer_edge("models", "verify", "default", "--json"))
+    assert found["valid"] is True
+    assert found["smoke"]["runtime"].startswith("ai_edge_litert")
+    assert sum(found["smoke"]["probabilities"]) == pytest.approx(1, abs=0.02)
+    figures.append(
+        f"{root.release}, models verify: sha256 {found['sha256'][:12]} in order ({time.monotonic() - started:.0f} s)"
+    )
+
+
+def test_benchmark_runs_with_the_base_install_and_says_that_it_is_emulated(
+    root: EmulatedRoot, figures: list[str]
+) -> None:
+    started = time.monotonic()
+    arguments = ("--rounds", "1", "--samples", "10", "--frames", "3", "--threads", "1", "--json")
+    result = json.loads(root.fer_edge("benchmark", "default", *arguments))
+    assert result["machine"]["architecture"] == "aarch64"
+    assert result["machine"]["emulated"] is True
+    (model,) = result["models"]
+    (one,) = model["threads"]
+    # Sampling ends after 15 s, which is not long here.
+    assert 1 <= one["latency_ms"]["n"] <= 10
+    assert model["stages"]["faces_a_frame"] >= 0.9
+    took_s = time.monotonic() - started
+    figures.append(f"{root.release}, benchmark: completes, labelled emulated ({took_s:.0f} s)")
+
+
 def test_demo_sees_the_same_expressions(
     root: EmulatedRoot, reference: Path, tmp_path: Path, figures: list[str]
 ) -> None:
@@ -220,19 +249,3 @@ def test_demo_sees_the_same_expressions(
     assert there["frames"] == here["frames"] == there["frames_with_face"]
     assert next(iter(there["expressions"])) == next(iter(here["expressions"]))
     assert all((root.root / file.lstrip("/")).stat().st_size > 10_000 for file in there["files"])
-
-
-def test_benchmark_runs_with_the_base_install_and_says_that_it_is_emulated(
-    root: EmulatedRoot, figures: list[str]
-) -> None:
-    started = time.monotonic()
-    arguments = ("--rounds", "1", "--samples", "20", "--frames", "5", "--threads", "1", "--json")
-    result = json.loads(root.fer_edge("benchmark", "default", *arguments))
-    assert result["machine"]["architecture"] == "aarch64"
-    assert result["machine"]["emulated"] is True
-    (model,) = result["models"]
-    (one,) = model["threads"]
-    assert one["latency_ms"]["n"] == 20
-    assert model["stages"]["faces_a_frame"] >= 0.9
-    took_s = time.monotonic() - started
-    figures.append(f"{root.release}, benchmark: completes, labelled emulated ({took_s:.0f} s)")
