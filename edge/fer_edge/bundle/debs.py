@@ -77,8 +77,7 @@ def _download(options: BundleOptions, folder: Path) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="fer-edge-debs-") as scratch:
         apt = _Apt(Path(scratch), architecture, sources(release, _need_keyring("debian"), raspberry_pi))
         wanted = [*KIOSK_PACKAGES, *((CAMERA_PACKAGE,) if raspberry_pi else ())]
-        base = apt.essential_packages()
-        apt.pretend_installed(apt.simulated(base))
+        apt.pretend_installed(apt.simulated(apt.required_packages()))
         for path in apt.downloaded(wanted):
             _keep(path, folder)
     return wanted
@@ -148,14 +147,18 @@ class _Apt:
         self._options = [f"--option={name}={value}" for name, value in settings.items()]
         self._get("update", "--error-on=any")
 
-    def essential_packages(self) -> list[str]:
-        """Return what every installation of Debian has: the priorities "required" and "important"."""
+    def required_packages(self) -> list[str]:
+        """Return what every installation has: the priority "required", and apt.
+
+        Not "important" as well: that is what debootstrap installs, but nobody promises that an image was made by it.
+        """
         stanzas = _run(["apt-cache", *self._options, "dumpavail"]).split("\n\n")
-        return [
+        names = [
             fields[0].removeprefix("Package: ")
             for stanza in stanzas
-            if (fields := stanza.split("\n")) and {"Priority: required", "Priority: important"} & set(fields)
+            if (fields := stanza.split("\n")) and "Priority: required" in fields
         ]
+        return [*names, "apt"]
 
     def simulated(self, packages: Sequence[str]) -> dict[str, str]:
         """Return name and version of all that an installation of ``packages`` would bring."""
