@@ -190,6 +190,8 @@ neutralise() {
 
 # Secrets first, then what takes room, then the unit; this file and the mark that all is done go last.
 remove_bundle() {
+    # The mark lies on another file system than what was installed: it may not be the first of the two to last.
+    sync -f "$units"
     : >"$here/finished"
     sync -f "$here"
     rm -f "$here/settings.sh" "$boot/firstrun.sh"
