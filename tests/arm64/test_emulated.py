@@ -22,10 +22,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_edge.model_store import find_model
 from tests.arm64 import emulated
 from tests.arm64.agreement import Agreement, boxes, compare, from_csv, from_image
 from tests.arm64.emulated import EmulatedRoot, emulation
 from tests.arm64.faces import write_crops, write_scenes
+from tests.arm64.operators import OWN, PROBE, XNNPACK, Parting, write_cuts
 from tests.service.wheelhouse import REPOSITORY, build_wheel, gather
 from tests.train.synthetic_fer2013 import load_quietly
 
@@ -33,6 +35,8 @@ _OBSTACLE = emulated.obstacle()
 _RELEASES = [name for name in ("bookworm", "trixie") if os.environ.get("FER_EDGE_ARM64") in ("1", name, None)]
 IMAGES = int(os.environ.get("FER_EDGE_ARM64_IMAGES", "200"))
 SCENES = 15
+BENCHMARKED = 20
+PROBED = 2
 CORE = {"bookworm": "cortex-a72", "trixie": "cortex-a76"}
 """What ``evaluate`` runs on: Pi 4 and Pi 5, for which XNNPACK has different kernels. All else runs on the older one,
 whose instructions are those of every board from the Pi Zero 2 W on: wheels built for newer ones would be killed."""
@@ -187,6 +191,26 @@ def test_faces_get_the_same_classification(
     assert_only_rounding(agreement)
 
 
+def test_every_operator_gives_the_same_integers(
+    root: EmulatedRoot, reference: Path, faces: Path, material: Path, tmp_path: Path, figures: list[str]
+) -> None:
+    """Of XNNPACK's, which are what runs. TFLite's own kernels are told for comparison; they round otherwise on Arm."""
+    folder = material / "operators"
+    if not folder.exists():
+        with np.load(faces) as data:
+            write_cuts(find_model("default"), data["pixels"][:PROBED], folder)
+    started = time.monotonic()
+    core, python = CORE[root.release], "/opt/fer-edge/current/bin/python"
+    root.run(python, "-c", PROBE, "/mnt/material/operators", "/root/operators.npz", core=core)
+    took_s = time.monotonic() - started
+    on_this_machine(reference.with_name("python"), "-c", PROBE, folder, tmp_path / "operators.npz")
+    with np.load(tmp_path / "operators.npz") as here, np.load(root.root / "root" / "operators.npz") as there:
+        xnnpack, own = (Parting.between(here, there, kernels) for kernels in (XNNPACK, OWN))
+    figures.append(f"{root.release}, {core}, {PROBED} faces: XNNPACK gives {xnnpack}")
+    figures.append(f"{root.release}, {core}, {PROBED} faces: TFLite's own kernels give {own} ({took_s:.0f} s)")
+    assert max(xnnpack.largest) <= 1, xnnpack
+
+
 def test_pictures_get_the_same_faces_and_classification(
     root: EmulatedRoot, reference: Path, material: Path, figures: list[str]
 ) -> None:
@@ -216,20 +240,31 @@ def test_the_model_is_verified(root: EmulatedRoot, figures: list[str]) -> None:
 
 
 def test_benchmark_runs_with_the_base_install_and_says_that_it_is_emulated(
-    root: EmulatedRoot, figures: list[str]
+    root: EmulatedRoot, reference: Path, faces: Path, material: Path, figures: list[str]
 ) -> None:
+    def arguments(data: object) -> tuple[str, ...]:
+        counts = ("--rounds", "1", "--samples", "10", "--frames", "3", "--threads", "1")
+        return ("benchmark", "default", *counts, "--data", str(data), "--limit", str(BENCHMARKED), "--json")
+
+    here = json.loads(on_this_machine(reference, *arguments(faces)))
     started = time.monotonic()
-    arguments = ("--rounds", "1", "--samples", "10", "--frames", "3", "--threads", "1", "--json")
-    result = json.loads(root.fer_edge("benchmark", "default", *arguments))
+    result = json.loads(root.fer_edge(*arguments(f"/mnt/material/{faces.relative_to(material)}")))
+    took_s = time.monotonic() - started
     assert result["machine"]["architecture"] == "aarch64"
     assert result["machine"]["emulated"] is True
+    assert here["machine"]["emulated"] is False
     (model,) = result["models"]
     (one,) = model["threads"]
     # Sampling ends after 15 s, which is not long here.
     assert 1 <= one["latency_ms"]["n"] <= 10
     assert model["stages"]["faces_a_frame"] >= 0.9
-    took_s = time.monotonic() - started
-    figures.append(f"{root.release}, benchmark: completes, labelled emulated ({took_s:.0f} s)")
+    (same,) = here["models"]
+    assert model["accuracy"]["n"] == same["accuracy"]["n"] == BENCHMARKED
+    assert model["accuracy"]["accuracy"] == pytest.approx(same["accuracy"]["accuracy"], abs=1 / BENCHMARKED)
+    figures.append(
+        f"{root.release}, benchmark: completes, labelled emulated, accuracy of {BENCHMARKED} faces "
+        f"{model['accuracy']['accuracy']:.4f}, x86-64 {same['accuracy']['accuracy']:.4f} ({took_s:.0f} s)"
+    )
 
 
 def test_demo_sees_the_same_expressions(
