@@ -9,6 +9,7 @@ import pytest
 
 from fer_edge.errors import ConfigError, UsageError
 from fer_train.recipe import Recipe, load_recipe, with_changes
+from fer_train.recipe_file import comments
 
 RECIPES = sorted(Path(str(files("fer_train") / "recipes")).glob("*.toml"))
 
@@ -46,3 +47,11 @@ def test_changes_are_validated() -> None:
     assert isinstance(with_changes(recipe, epochs=3), Recipe)
     with pytest.raises(UsageError, match="epochs"):
         with_changes(recipe, epochs=-1)
+
+
+def test_the_readme_explains_every_key_and_names_every_recipe() -> None:
+    readme = (Path(__file__).parents[2] / "train" / "README.md").read_text(encoding="utf-8")
+    keys = [key.rpartition(".")[2] for key in comments() if not key.startswith("network.")]
+    assert len(keys) > 40
+    missing = [name for name in (*keys, *(path.stem for path in RECIPES)) if f"`{name}`" not in readme]
+    assert not missing

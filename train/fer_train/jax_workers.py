@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 import jax
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.errors import UsageError
-from fer_train.workers import Place, Workers
+from fer_edge.errors import FerEdgeError, UsageError
+from fer_train.workers import OTHERS_GONE, Place, Workers
 
 
 class JaxWorkers(Workers):
@@ -41,10 +41,20 @@ class JaxWorkers(Workers):
         self._distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
         self.parts = jax.device_count()
 
-    def scope(self) -> AbstractContextManager[None]:
-        """Place variables and batches on all devices meanwhile."""
-        scope: AbstractContextManager[None] = self._distribution.scope()
-        return scope
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Place variables and batches on all devices meanwhile.
+
+        Raises:
+            FerEdgeError: if another process goes meanwhile.
+        """
+        try:
+            with self._distribution.scope():
+                yield
+        except jax.errors.JaxRuntimeError as error:
+            if self.size > 1 and any(sign in str(error).lower() for sign in ("gloo", "nccl", "coordination", "peer")):
+                raise FerEdgeError(OTHERS_GONE) from error
+            raise
 
     @contextmanager
     def outside(self) -> Iterator[None]:

@@ -52,7 +52,8 @@ def launch(arguments: Sequence[str], processes: int, threads: int | None) -> int
         codes = [child.wait() for child in children]
         if not stopped:
             for rank, (code, stderr) in enumerate(zip(codes[1:], said, strict=True), start=1):
-                if code not in (0, -signal.SIGTERM, 128 + signal.SIGTERM):
+                # What has the code of the first one's error is most likely the same error, which was told.
+                if code not in (0, codes[0], -signal.SIGTERM, 128 + signal.SIGTERM):
                     print(f"fer-edge: process {rank}: {_last_line(stderr) or f'exit code {code}'}", file=sys.stderr)
     failed = [code for code in codes if code]
     code = codes[0] if codes[0] or not failed else failed[0]

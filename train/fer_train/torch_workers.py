@@ -8,7 +8,8 @@ normalization takes its statistics from all workers (which PyTorch's own layer f
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -16,10 +17,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
 
 from fer_edge.errors import FerEdgeError, UsageError
-from fer_train.workers import Place, Workers
+from fer_train.workers import OTHERS_GONE, Place, Workers
 
 
 class TorchWorkers(Workers):
@@ -46,6 +46,21 @@ class TorchWorkers(Workers):
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:160]
             raise UsageError(f"{place.address}: the {place.size} processes cannot meet there ({reason})") from error
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Say in one line when another process goes meanwhile.
+
+        Raises:
+            FerEdgeError: if it does.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            # gloo's own errors are plain ones, and may come from any operation of a step, backward as well.
+            if isinstance(error, dist.DistError) or "gloo" in str(error):
+                raise FerEdgeError(OTHERS_GONE) from error
+            raise
 
     def attach(self, network: keras.Model) -> None:
         """Average gradients and batch statistics over the workers from now on."""
@@ -88,12 +103,7 @@ def _mean_of_all(gradients: Sequence[Any], size: int) -> list[Any]:
     """Average gradients over the workers, as one message."""
     present = [gradient for gradient in gradients if gradient is not None]
     whole = torch.cat([gradient.reshape(-1).float() for gradient in present])
-    try:
-        dist.all_reduce(whole)
-    except RuntimeError as error:
-        raise FerEdgeError(
-            "another process of this run has gone; start all of them again to go on from the checkpoint"
-        ) from error
+    dist.all_reduce(whole)
     parts = iter((whole / size).split([gradient.numel() for gradient in present]))
     return [None if g is None else next(parts).reshape(g.shape).to(g.dtype) for g in gradients]
 
@@ -109,9 +119,9 @@ def _batch_normalization(layer: Any, inputs: Any, training: bool | None = None, 
     wide = inputs.float()
     if training and layer.trainable:
         size = dist.get_world_size()
-        mean = differentiable_all_reduce(wide.mean(others)) / size
+        mean = _sum_of_all(wide.mean(others)) / size
         centred = wide - mean.view(_along(axis, inputs.ndim))
-        variance = differentiable_all_reduce((centred * centred).mean(others)) / size
+        variance = _sum_of_all((centred * centred).mean(others)) / size
         n = size * inputs.numel() // inputs.shape[axis]
         with torch.no_grad():
             for moving, new in ((layer.moving_mean, mean), (layer.moving_variance, variance * (n / max(n - 1, 1)))):
@@ -126,6 +136,28 @@ def _batch_normalization(layer: Any, inputs: Any, training: bool | None = None, 
     if layer.center:
         outputs = outputs + layer.beta.value.view(_along(axis, inputs.ndim))
     return outputs.to(inputs.dtype)
+
+
+class _SumOfAll(torch.autograd.Function):
+    """The sum of a tensor over the workers, each of whose losses depends on it."""
+
+    @staticmethod
+    def forward(ctx: Any, part: torch.Tensor) -> torch.Tensor:
+        del ctx
+        whole = part.detach().clone()
+        dist.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        del ctx
+        whole = gradient.clone()
+        dist.all_reduce(whole)
+        return whole
+
+
+def _sum_of_all(part: Any) -> Any:
+    return _SumOfAll.apply(part)
 
 
 def _along(axis: int, dimensions: int) -> list[int]:

@@ -16,6 +16,7 @@ import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Final
 
 import keras
 import numpy as np
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 
 from fer_edge.errors import UsageError
 from fer_train.recipe import Recipe
+
+OTHERS_GONE: Final = "another process of this run has gone; start all of them again to go on from the checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,4 +139,4 @@ def join(recipe: Recipe) -> Workers:
     return workers
 
 
-__all__ = ["ALONE", "Place", "Workers", "join"]
+__all__ = ["ALONE", "OTHERS_GONE", "Place", "Workers", "join"]
