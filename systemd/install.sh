@@ -213,6 +213,8 @@ register() {
         [[ ! -e /etc/systemd/system/display-manager.service ]] ||
             warn "a desktop is installed and wants the screen, too; run  sudo systemctl set-default multi-user.target"
     fi
+    # Whoever reads "done" may pull the plug.
+    run sync -f /etc
 }
 
 # Start the version in force, and see that it is still up a few seconds later.
