@@ -1,7 +1,7 @@
 """From a Keras model to the bytes of a TFLite file.
 
 TensorFlow's converter makes the float graph; ai-edge-quantizer makes integers of it by ranges that are measured here.
-Why not TFLiteConverter's own quantizer: ``docs/quantization.md`` has the figures.
+Why not TFLiteConverter's own quantizer: ``convert/README.md`` has the figures.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from fer_convert.activations import Ranges
+from fer_convert.dead_channels import revive
 from fer_convert.graph_edit import EditableGraph, Layer, pack, unpack
 from fer_convert.recipe import ConversionRecipe
 from fer_edge.contract.native_log import native_messages
 from fer_edge.errors import FerEdgeError, ModelError
 
 _BITS = {"int4": 4, "int8": 8, "int16": 16}
+_LARGEST = {"int4": 7, "int8": 127}
 
 
 def load_keras(path: Path) -> Any:
@@ -89,7 +91,10 @@ def quantize(
         return graph
     from ai_edge_quantizer import quantizer
 
-    layers = {layer.name: layer for layer in EditableGraph(graph).layers()}
+    editable = EditableGraph(graph)
+    if ranges and recipe.calibrated and revive(editable, ranges, recipe.activations, _LARGEST[recipe.weights]):
+        graph = editable.to_bytes()
+    layers = {layer.name: layer for layer in editable.layers()}
     with _silence():
         tool = quantizer.Quantizer(graph)
         if only is None:
