@@ -6,17 +6,20 @@ the names: ``FORMAT[_VARIANT]``, where FORMAT is
 - ``float32``, ``float16``: the number format of everything, or of the weights alone where arithmetic stays float32;
 - ``int8``: weights and activations are integers of 8 bits;
 - ``int8_16x8``: 16 bits of activation by 8 bits of weight;
-- ``dynamic_wi8``: int8 weights; activations are quantized on the fly, each picture by its own range;
+- ``dynamic_wi8``, ``dynamic_wi4``: integer weights; activations are quantized on the fly, each picture by its range;
+- ``int8_wi4``: 8 bits of activation by 4 bits of weight;
 
-and VARIANT names what is done besides (``int8_mixed``, ``int8_equalized``, ``int8_percentile``).
+and VARIANT names what is done besides (``int8_mixed``, ``int8_equalized``, ``int8_percentile``). A file whose name does
+not tell its format is refused.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -25,6 +28,17 @@ from fer_edge.errors import ConfigError, UsageError
 NonNegative = Annotated[float, msgspec.Meta(ge=0.0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+
+FORMATS: Final = {
+    ("float32", "float32"): "float32",
+    ("float16", "float32"): "float16",
+    ("int8", "int8"): "int8",
+    ("int8", "int16"): "int8_16x8",
+    ("int8", "dynamic"): "dynamic_wi8",
+    ("int4", "dynamic"): "dynamic_wi4",
+    ("int4", "int8"): "int8_wi4",
+}
+"""(weights, activations) -> what a recipe's name begins with."""
 
 
 class CalibrationPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,10 +111,8 @@ class ConversionRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         integer = self.weights in ("int8", "int4")
-        if integer == (self.activations == "float32"):
+        if (self.weights, self.activations) not in FORMATS:
             raise ValueError(f"weights of {self.weights} do not go with activations of {self.activations}")
-        if (self.weights, self.activations) == ("int4", "int16"):
-            raise ValueError("weights of int4 go with dynamic or int8 activations")
         if not self.calibrated and self.sensitive.layers:
             raise ValueError("sensitive layers are for calibrated recipes (activations of int8 or int16)")
         if not integer and self.preparation.bias_correction:
@@ -148,4 +160,15 @@ def _parse(data: bytes, name: str, where: str) -> ConversionRecipe:
         raise ConfigError(f"{where}: not a valid conversion recipe: {error}") from error
     if recipe.name not in ("", name):
         raise ConfigError(f"{where}: names itself {recipe.name!r}; a recipe's name is its file's: leave the key out")
+    wanted = FORMATS[recipe.weights, recipe.activations]
+    if not re.fullmatch(rf"{wanted}(_[a-z0-9]+)*", name) or _format_of(name) != wanted:
+        raise ConfigError(
+            f"{where}: weights of {recipe.weights} with activations of {recipe.activations} make a recipe {wanted} or "
+            f"{wanted}_VARIANT, in small letters, not {name!r}: rename the file"
+        )
     return msgspec.structs.replace(recipe, name=name)
+
+
+def _format_of(name: str) -> str | None:
+    """Return the longest format that a name begins with: ``int8_16x8_mixed`` is no ``int8``."""
+    return max((one for one in FORMATS.values() if name == one or name.startswith(f"{one}_")), key=len, default=None)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fer_convert.recipe import load_recipe, recipe_names
+from fer_convert.recipe import FORMATS, load_recipe, recipe_names
 from fer_edge.errors import ConfigError, UsageError
 
 
@@ -38,6 +38,23 @@ def test_a_file_of_ones_own_is_called_like_the_file(tmp_path: Path) -> None:
     path.write_text('name = "int8"\n' + text_of("int8"))
     with pytest.raises(ConfigError, match="leave the key out"):
         load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    "name", ["quick", "int88", "int8_", "Int8", "int8_Mine", "int8_16x8", "int8_wi4_mine", "float32"]
+)
+def test_a_name_that_does_not_tell_the_format_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.toml"
+    path.write_text(text_of("int8"))
+    with pytest.raises(ConfigError, match="int8 or int8_VARIANT, in small letters"):
+        load_recipe(str(path))
+
+
+def test_each_format_has_its_name(tmp_path: Path) -> None:
+    for (weights, activations), name in FORMATS.items():
+        path = tmp_path / f"{name}_mine.toml"
+        path.write_text(f'summary = "mine"\nweights = "{weights}"\nactivations = "{activations}"\n')
+        assert load_recipe(str(path)).name == f"{name}_mine"
 
 
 def test_an_unknown_recipe_has_a_suggestion() -> None:
