@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,14 @@ import pytest
 
 from fer_edge.contract.preprocess import Box, UInt8Array
 from fer_edge.vision.boxes import iou
+from fer_edge.vision.budget import FrameBudget
+from fer_edge.vision.follow import Follower
 from fer_edge.vision.haar import HaarDetector
 from fer_edge.vision.match import match, picture_of
 from fer_edge.vision.schedule import DetectionSchedule, ScheduleSettings
+from fer_edge.vision.settings import Work
+from fer_edge.vision.steady import SteadyBox
+from fer_edge.vision.tracker import Track
 
 FACE: Box = (178, 67, 92, 92)
 """What a full-scale scan finds in the portrait."""
@@ -130,3 +136,13 @@ def test_faces_side_by_side_are_not_followed_by_picture() -> None:
         faces = schedule.faces(np.asarray(np.clip(two + noise, 0, 255), np.uint8), n / 30)
     assert len(faces) == 2
     assert schedule.report().matched == 0
+
+
+def test_no_picture_is_kept_of_a_face_that_is_forgotten() -> None:
+    """It may have been made in the very last search, which found somebody else nearby."""
+    follower = Follower(HaarDetector(), MATCHING, FrameBudget(1e6, time.perf_counter), Work())
+    track = Track(1, SteadyBox(FACE), first_seen=0.0, last_seen=0.0, expected=FACE, evidence=10.0)
+    assert len(follower.search(moved(0, 0), [track]).found) == 1
+    assert set(follower._portraits) == {1}
+    follower.search(moved(0, 0), [])
+    assert not follower._portraits

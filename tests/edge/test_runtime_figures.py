@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -44,6 +45,14 @@ def test_durations_beyond_the_ends_count_as_the_ends() -> None:
     assert histogram.count == 3
     assert histogram.percentile(50) == pytest.approx(LEAST_MS, rel=0.02)
     assert histogram.percentile(100) == pytest.approx(MOST_MS, rel=0.03)
+
+
+def test_counting_takes_no_memory() -> None:
+    histogram = DurationHistogram()
+    before = sys.getallocatedblocks()
+    for n in range(300_000):
+        histogram.add(1.0 + n % 1000)
+    assert sys.getallocatedblocks() - before < 50
 
 
 def test_nothing_has_no_percentile() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
 from itertools import accumulate
 from typing import Final
@@ -25,7 +26,8 @@ class DurationHistogram:
     """
 
     def __init__(self) -> None:
-        self._counts = [0] * _BUCKETS
+        # Not a list: its counts would become objects of their own, one by one, as they pass 256.
+        self._counts = array("Q", bytes(8 * _BUCKETS))
         self._total = 0
 
     @property

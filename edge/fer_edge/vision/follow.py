@@ -59,6 +59,8 @@ class Follower:
     def search(self, grey: UInt8Array, tracks: Sequence[Track]) -> Followed:
         """Search for the faces of ``tracks`` in a frame; at least one is searched for, whatever the budget."""
         result = Followed([], set())
+        for gone in self._portraits.keys() - {track.id for track in tracks}:
+            del self._portraits[gone]
         for track in sorted(tracks, key=lambda track: track.searched):
             if track.missed > 1 and self._work.frames - track.searched < _RETRY_EVERY:
                 continue
