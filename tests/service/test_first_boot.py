@@ -30,7 +30,6 @@ pytestmark = [
 ]
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"
-PACKAGES = {"trixie": ("cloud-init", "netplan.io"), "bookworm": ()}
 CLOUD_INIT_OF_RASPBERRY_PI_OS = """\
 datasource_list: [ NoCloud, None ]
 datasource:
@@ -38,6 +37,8 @@ datasource:
     seedfrom: file:///boot/firmware
 """
 CMDLINE = "console=serial0,115200 console=tty1 root=PARTUUID=4c7d1f2a-02 rootfstype=ext4 fsck.repair=yes rootwait\n"
+PATIENCE_S = 900
+"""Half a minute does on a computer that has nothing else to do."""
 PASSPHRASE, PSK = "password", "f42c6fc52df0ebef9ebb4b90b38a5f902e83fe1b135a70e23aed762e9710a12e"
 HASH = "$6$salt$IxDD3jeSOb5eB1CX5LBsqZFVkJdido3OUILO5Ifz5iwMuTS4XMS130MTSuDDl3aCI6WouIL9AjRbLCelDCy.g."
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFake somebody@example"
@@ -64,10 +65,16 @@ def bundle(release: str, wheelhouse: Path, tmp_path_factory: pytest.TempPathFact
     (folder / "cmdline.txt").write_text(CMDLINE)
     model = next((Path(__file__).parents[2] / "edge/fer_edge/data/models").glob("*.tflite"))
     shutil.copy(model, folder / "mine.tflite")
+    control = "Package: small-test\nVersion: 1:1.0\nArchitecture: all\nMaintainer: n <n@example>\nDescription: none\n"
+    (folder / "tree/DEBIAN").mkdir(parents=True)
+    (folder / "tree/DEBIAN/control").write_text(control)
+    (folder / "debs").mkdir()
+    pack = ["dpkg-deb", "--root-owner-group", "--build", str(folder / "tree"), str(folder / "debs")]
+    subprocess.run(pack, check=True, capture_output=True)
     command = ["image", "bundle", "--release", release, "--arch", "amd64", "--out", str(folder / "card")]
     command += ["--wheelhouse", str(wheelhouse), "--config", str(folder / "config.toml"), "--hostname", "kiosk-7"]
     command += ["--model", str(folder / "mine.tflite"), "--user", "ada", "--ssh-key", str(folder / "key.pub")]
-    command += ["--password-hash", HASH, "--wifi", "IEEE", "--wifi-country", "GB"]
+    command += ["--password-hash", HASH, "--debs", str(folder / "debs"), "--wifi", "IEEE", "--wifi-country", "GB"]
     command += ["--wifi-passphrase-file", str(folder / "passphrase")]
     command += ["--cmdline", str(folder / "cmdline.txt")] if release == "bookworm" else []
     assert main(command) == 0
@@ -77,9 +84,8 @@ def bundle(release: str, wheelhouse: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def card(release: str, bundle: Path, tmp_path: Path) -> Iterator[Machine]:
     """A machine with a freshly flashed card, onto which the bundle was copied."""
-    system = Machine(release, tmp_path, {}, PACKAGES[release])
+    system = Machine(release, tmp_path, {}, machines.ROOTS[release][-1], partitions=["boot/firmware"])
     boot = system.root / "boot/firmware"
-    boot.mkdir(parents=True)
     (boot / "cmdline.txt").write_text(CMDLINE)
     shutil.copytree(bundle, boot, dirs_exist_ok=True)
     if release == "trixie":
@@ -88,7 +94,7 @@ def card(release: str, bundle: Path, tmp_path: Path) -> Iterator[Machine]:
     try:
         yield system
     finally:
-        system.shut_down()
+        system.remove()
 
 
 def switch_on(card: Machine) -> None:
@@ -105,7 +111,7 @@ def log(card: Machine) -> str:
 def finishes(card: Machine) -> bool:
     """Whether the installation ends well and the bundle goes away."""
     gone = card.root / "boot/firmware/fer-edge"
-    return wait_until(lambda: not gone.exists(), 300, every_s=1) and card.comes_up(60)
+    return wait_until(lambda: not gone.exists(), PATIENCE_S, every_s=1) and card.comes_up(120)
 
 
 def first_boot(card: Machine) -> None:
@@ -136,6 +142,7 @@ def test_a_card_installs_itself_without_network_or_keyboard(card: Machine) -> No
     assert (card.root / "etc/fer-edge/config.toml").read_text().startswith('[source]\nspec = "auto"')
     assert card.run("fer-edge", "model", "show").stdout.strip() == "/var/lib/fer-edge/models/mine.tflite"
     assert card.show("UnitFileState", "fer-edge-kiosk.service") == "enabled"
+    assert "installed" in card.run("dpkg-query", "--show", "--showformat=${Status}", "small-test").stdout
     assert (card.root / "etc/hostname").read_text().strip() == "kiosk-7"
     assert not (card.root / "etc/systemd/system/fer-edge-first-boot.service").exists()
 
@@ -165,7 +172,7 @@ def test_a_power_cut_in_the_first_boot_is_made_good_by_the_next(card: Machine, m
         "cleaning": lambda: (card.root / "boot/firmware/fer-edge/finished").exists(),
     }[moment]
     first_boot(card)
-    assert wait_until(reached, 240, every_s=0.02), log(card) + card.console()[-3000:]
+    assert wait_until(reached, PATIENCE_S, every_s=0.02), log(card) + card.console()[-3000:]
     card.power_cut()
     switch_on(card)
     assert finishes(card), log(card) + card.console()[-3000:]
@@ -178,7 +185,9 @@ def test_a_bundle_that_was_damaged_on_the_card_is_not_installed_and_says_so(card
     whole = wheel.read_bytes()
     wheel.write_bytes(whole[: len(whole) // 2])
     first_boot(card)
-    assert wait_until(lambda: "tried again at the next boot" in log(card), 120), log(card) + card.console()[-3000:]
+    assert wait_until(lambda: "tried again at the next boot" in log(card), PATIENCE_S), (
+        log(card) + card.console()[-3000:]
+    )
     assert re.search(r"error: damaged on this card: wheels/numpy-.*copy the bundle", log(card))
     assert not (card.root / "opt/fer-edge").exists()
     card.power_cut()
@@ -191,7 +200,7 @@ def test_a_power_cut_in_firstrun_is_made_good_by_the_next_boot(release: str, car
     if release != "bookworm":
         pytest.skip("firstrun.sh is Bookworm's")
     switch_on(card)
-    assert wait_until(lambda: "attempt 1" in log(card), 60, every_s=0.01), card.console()[-3000:]
+    assert wait_until(lambda: "attempt 1" in log(card), PATIENCE_S, every_s=0.01), card.console()[-3000:]
     card.power_cut()
     switch_on(card)
     assert card.restarts(), card.console()[-3000:]
@@ -231,4 +240,4 @@ def test_an_image_built_with_the_layer_has_nothing_left_to_do(release: str, bund
         assert system.run("fer-edge", "model", "show").stdout.strip() == "/var/lib/fer-edge/models/mine.tflite"
         assert not (system.root / "opt/fer-edge-bundle").exists()
     finally:
-        system.shut_down()
+        system.remove()

@@ -60,6 +60,23 @@ def gather(release: str, wheel: Path, folder: Path, machine: str) -> Path:
     return folder
 
 
+def add_changed(folder: Path) -> None:
+    """Put beside the wheelhouse "good" one that cannot be imported, one that dies after its start, and a better one."""
+
+    def unimportable(name: str, text: str) -> str:
+        return "raise RuntimeError('planted')\n" if name == "fer_edge/vision/haar.py" else text
+
+    def mortal(name: str, text: str) -> str:
+        last_words = "time.sleep(1); raise RuntimeError('planted')"
+        return (
+            text.replace("self._statistics.started = self._clock()", last_words) if name.endswith("engine.py") else text
+        )
+
+    with_changed_wheel(folder / "good", folder / "unimportable", "0.2.0", unimportable)
+    with_changed_wheel(folder / "good", folder / "mortal", "0.3.0", mortal)
+    with_changed_wheel(folder / "good", folder / "better", "0.4.0", lambda name, text: text)  # noqa: ARG005
+
+
 def with_changed_wheel(good: Path, folder: Path, version: str, change: Callable[[str, str], str]) -> Path:
     """Copy a wheelhouse, with a ``version`` of fer-edge whose Python files went through ``change(name, text)``."""
     shutil.copytree(good, folder)
