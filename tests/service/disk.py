@@ -68,9 +68,24 @@ class Disk:
         for _ in range(100):
             done = subprocess.run(["umount", self.mount_point], capture_output=True, text=True, check=False)
             if done.returncode == 0:
-                return
+                break
             time.sleep(0.1)
-        raise AssertionError(done.stderr)
+        else:
+            raise AssertionError(done.stderr)
+        if not self._is_free():
+            # A container that was started meanwhile has a copy of all mounts, this one, too: mounted again, the image
+            # would still be the file system that was shut down. So go on with a copy of what is on the disk.
+            copy = self._image.with_name(f"copy-of-{self._image.name}")
+            subprocess.run(["cp", "--sparse=always", self._image, copy], check=True)
+            copy.replace(self._image)
+
+    def _is_free(self) -> bool:
+        """Whether no loop device holds the image any more, or soon."""
+        for _ in range(20):
+            if not subprocess.run(["losetup", "-j", self._image], capture_output=True, text=True, check=True).stdout:
+                return True
+            time.sleep(0.1)
+        return False
 
 
 @functools.cache
