@@ -21,7 +21,10 @@ ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 TORCH = "torch==2.13.0"
-KERAS_TESTS = ("tests/train/test_fit.py", "tests/train/test_fit_options.py", "tests/train/test_augment.py")
+KERAS_TESTS = tuple(
+    f"tests/train/test_{name}.py"
+    for name in ("fit", "fit_options", "augment", "gradients", "interruption", "workers", "whole_room")
+)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -58,8 +58,8 @@ def test_a_run_is_shown_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         events = shown.Scalars(tag)
         assert [event.step for event in events] == [1, 2, 3, 4]
         assert [event.value for event in events] == pytest.approx([entry[key] for entry in history], rel=1e-5)
-    assert shown.Scalars("learning rate")[-1].value < shown.Scalars("learning rate")[0].value
-    pictures = shown.Images("confusion on PublicTest")
+    assert shown.Scalars("learning_rate")[-1].value < shown.Scalars("learning_rate")[0].value
+    pictures = shown.Images("confusion/PublicTest")
     assert [picture.step for picture in pictures] == [1, 2, 3, 4]
     assert Image.open(io.BytesIO(pictures[0].encoded_image_string)).size == (600, 540)
     (recipe,) = shown.Tensors("recipe/text_summary")

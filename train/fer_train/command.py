@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shlex
 import sys
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         import keras  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingExtraError("train", "train", error.name or "keras") from error
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # it tells which accelerators there are not
     from fer_train.interruption import exit_code, terminable
     from fer_train.recipe import load_recipe, with_changes
     from fer_train.run import RunFiles, how_to_go_on, train

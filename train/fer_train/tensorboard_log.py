@@ -18,12 +18,12 @@ from fer_train.checkpoint import RunState
 SCALARS: Final = {
     "loss": "loss/Training",
     "public_nll": "loss/PublicTest",
-    "accuracy": "accuracy/Training (augmented)",
+    "accuracy": "accuracy/Training_augmented",
     "public_accuracy": "accuracy/PublicTest",
-    "learning_rate": "learning rate",
-    "seconds": "seconds an epoch",
+    "learning_rate": "learning_rate",
+    "seconds": "seconds_per_epoch",
 }
-"""Key of a run's history -> tag."""
+"""Key of a run's history -> tag, of letters, digits, ``_`` and ``/``: tensorboardX replaces what else there is."""
 
 
 class TensorBoardLog:
@@ -78,7 +78,7 @@ class TensorBoardLog:
                     writer.add_scalar(tag, last[key], state.epoch)
             if len(state.public_logits):
                 picture = draw_confusion(state.public_logits.argmax(axis=1), public_labels, self._labels)
-                writer.add_image("confusion on PublicTest", picture, state.epoch, dataformats="HWC")
+                writer.add_image("confusion/PublicTest", picture, state.epoch, dataformats="HWC")
             writer.flush()
         except OSError as error:
             raise OutputError(
