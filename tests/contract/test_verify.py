@@ -110,6 +110,12 @@ def no_shape(small: SmallGraph) -> None:
     small.operators["reshape"].inputs[1] = -1  # XNNPACK of LiteRT 2.3 follows it: a segmentation fault
 
 
+def scales_of_a_scalar(small: SmallGraph) -> None:
+    factor = small.tensor("factor")
+    factor.shape, small.content("factor").data = [], np.array([1], np.uint8)
+    factor.quantization.scale, factor.quantization.zeroPoint = [0.1, 0.1], [0, 0]
+
+
 def backwards(small: SmallGraph) -> None:
     small.graph.operators.reverse()
 
@@ -156,6 +162,7 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "no scale": (lambda small: setattr(small.tensor("conv"), "quantization", None), "without a scale"),
     "zero point out of its type": (quantization("conv", "zeroPoint", [1000]), "a zero point outside"),
     "more scales than channels": (quantization("conv-weights", "scale", [0.1] * 3), "3 scales and 4 zero points"),
+    "scales of a scalar": (scales_of_a_scalar, "2 scales for 1 channels"),
     "scales along a missing axis": (quantization("conv-weights", "quantizedDimension", 7), "dimension 7 of 4"),
     "scales along another axis": (quantization("depthwise-weights", "quantizedDimension", -1), "dimension -1 of 4"),
     "sum of a tiny scale": (quantization("sum", "scale", [1e-9]), "far finer than its terms'"),

@@ -205,8 +205,9 @@ def _quantization(
         raise DamagedError("a scale that is not a reasonable positive number")
     if not 0 <= dimension < max(1, len(shape)):
         raise DamagedError(f"quantized along dimension {dimension} of {len(shape)}")
-    if len(scales) > 1 and len(scales) != shape[dimension]:
-        raise DamagedError(f"{len(scales)} scales for {shape[dimension]} channels")
+    channels = shape[dimension] if shape else 1
+    if len(scales) > 1 and len(scales) != channels:
+        raise DamagedError(f"{len(scales)} scales for {channels} channels")
     low, high = ZERO_POINTS.get(dtype, (0, 0))
     if int(zero_points.min()) < low or int(zero_points.max()) > high:
         raise DamagedError("a zero point outside its type")
