@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fer_edge.cli import main
 from tests.train.synthetic_fer2013 import SyntheticFer2013
 
 keras = pytest.importorskip("keras", reason="needs the train extra")
@@ -41,13 +43,21 @@ high = 16
 step = 4
 """
 TRIALS = 4
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def no_worker_is_left() -> Iterator[None]:
+    yield
+    while STARTED:
+        STARTED.pop().kill()
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     command: list[str | Path] = [sys.executable, "-m", "fer_edge", "search", TINY_FILE, "--study", "mine"]
     command += ["--data", folder / "fer2013.npz", "--storage", folder / "study.db", "--space", folder / "space.toml"]
     command += ["--out", folder / "out", "--trials", str(TRIALS), "--pruning", "none", "--heartbeat", "1", *options]
-    return subprocess.Popen(
+    worker = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -56,6 +66,8 @@ def start(folder: Path, *options: str) -> subprocess.Popen[str]:
         # A shell's background jobs ignore Ctrl-C, and hand that on.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+    STARTED.append(worker)
+    return worker
 
 
 def stop_in_mid_trial(worker: subprocess.Popen[str], number: int, checkpoint: Path, how: signal.Signals) -> str:
@@ -66,15 +78,16 @@ def stop_in_mid_trial(worker: subprocess.Popen[str], number: int, checkpoint: Pa
         line = worker.stderr.readline()
         assert line, "it ended before it was stopped"
     before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before:
         assert worker.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
     worker.send_signal(how)
-    return worker.communicate(timeout=60)[1]
+    return worker.communicate(timeout=300)[1]
 
 
+@pytest.mark.timeout(1200)
 def test_workers_share_a_study_and_take_up_what_others_left(tmp_path: Path) -> None:
     SyntheticFer2013.generate(per_class=(40, 5, 5)).write_npz(tmp_path / "fer2013.npz")
     (tmp_path / "space.toml").write_text(SPACE)
@@ -90,7 +103,7 @@ def test_workers_share_a_study_and_take_up_what_others_left(tmp_path: Path) -> N
     assert second.returncode == -signal.SIGKILL
 
     workers = [start(tmp_path), start(tmp_path)]
-    outcomes = [worker.communicate(timeout=200) for worker in workers]
+    outcomes = [worker.communicate(timeout=600) for worker in workers]
     for worker, (told, complained) in zip(workers, outcomes, strict=True):
         assert worker.returncode == 0, complained
         assert "PublicTest" in told
@@ -123,9 +136,38 @@ def test_workers_share_a_study_and_take_up_what_others_left(tmp_path: Path) -> N
     assert len(record) == len(trials)
 
     other = start(tmp_path, "--epochs", "3")
-    _, complaint = other.communicate(timeout=60)
+    _, complaint = other.communicate(timeout=300)
     assert other.returncode == 2
     assert "was begun with another recipe" in complaint
+
+
+@pytest.mark.filterwarnings("ignore::fer_train.fer2013.Fer2013Warning")
+def test_a_trial_that_does_worse_than_those_before_it_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Five trials that learn, and two whose rate is far too small to, in a study in which they wait already."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data = SyntheticFer2013.generate(per_class=(20, 5, 5)).write_npz(tmp_path / "fer2013.npz")
+    (tmp_path / "space.toml").write_text('["optimizer.learning_rate"]\nchoices = [0.05, 0.000001]\n')
+    storage = str(tmp_path / "study.journal")
+    study = optuna.create_study(storage=open_storage(storage, 30), study_name="mine", direction="maximize")
+    for rate in [*["0.05"] * 5, *["1e-6"] * 2]:
+        study.enqueue_trial({"optimizer.learning_rate": rate}, skip_if_exists=False)
+    command = ["search", str(TINY_FILE), "--study", "mine", "--storage", storage, "--data", str(data)]
+    command += ["--space", str(tmp_path / "space.toml"), "--out", str(tmp_path / "out"), "--trials", "7"]
+    assert main(command) == 0
+    assert "5 complete, 2 pruned" in capfd.readouterr().out
+
+    trials = optuna.load_study(storage=open_storage(storage, 30), study_name="mine").trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5 + ["PRUNED"] * 2
+    for trial in trials:
+        learnt = trial.state.name == "COMPLETE"
+        epochs = [1, 2, 3, 4] if learnt else sorted(trial.intermediate_values)
+        assert sorted(trial.intermediate_values) == epochs
+        assert learnt or len(epochs) < 4
+        folder = tmp_path / "out" / "trials" / f"{trial.number:04d}"
+        assert {path.name for path in folder.iterdir()} == {"config.json", "history.json"}
+    assert load_recipe(str(tmp_path / "out" / "best.toml")).optimizer.learning_rate == 0.05
 
 
 @pytest.mark.parametrize("name", ["study.db", "study.journal"])

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from importlib.machinery import PathFinder
 find = PathFinder.find_spec
 PathFinder.find_spec = lambda name, *rest: None if name.split(".")[0] == "tensorflow" else find(name, *rest)
 """
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(params=["torch", "jax"])
@@ -51,6 +52,7 @@ class Bench:
 
     def __init__(self, folder: Path, engine: str) -> None:
         self.folder = folder
+        self.started: list[subprocess.Popen[str]] = []
         SyntheticFer2013.generate(per_class=(40, 10, 10)).write_npz(folder / "fer2013.npz")
         # Each PyTorch process draws its own dropout; all else is the same whoever does it.
         (folder / "recipe.toml").write_text(TINY_FILE.read_text().replace("dropout = 0.1", "dropout = 0.0"))
@@ -70,11 +72,12 @@ class Bench:
     def start(self, out: str, *options: str) -> subprocess.Popen[str]:
         command: list[str | Path] = [sys.executable, "-m", "fer_edge", "train", "--recipe", self.folder / "recipe.toml"]
         command += ["--data", self.folder / "fer2013.npz", "--out", self.folder / out, "--threads", "1", *options]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=self.environment)
+        self.started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=self.environment))
+        return self.started[-1]
 
     def run(self, out: str, *options: str) -> str:
         process = self.start(out, *options)
-        _, said = process.communicate(timeout=2000)
+        _, said = process.communicate(timeout=600)
         assert process.returncode == 0, said
         return said
 
@@ -87,7 +90,7 @@ class Bench:
         else:
             pytest.fail("it ended before it was killed")
         (victim or process).send_signal(signal.SIGKILL)
-        _, rest = process.communicate(timeout=200)
+        _, rest = process.communicate(timeout=300)
         return rest
 
     def state(self, out: str) -> RunState:
@@ -95,8 +98,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, engine: str) -> Bench:
-    return Bench(tmp_path, engine)
+def bench(tmp_path: Path, engine: str) -> Iterator[Bench]:
+    bench = Bench(tmp_path, engine)
+    yield bench
+    for process in bench.started:
+        process.kill()  # those that it started notice
 
 
 def test_two_processes_go_on_with_the_run_of_one_to_the_same_end(bench: Bench) -> None:
