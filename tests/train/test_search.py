@@ -56,7 +56,8 @@ def no_worker_is_left() -> Iterator[None]:
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     command: list[str | Path] = [sys.executable, "-m", "fer_edge", "search", TINY_FILE, "--study", "mine"]
     command += ["--data", folder / "fer2013.npz", "--storage", folder / "study.db", "--space", folder / "space.toml"]
-    command += ["--out", folder / "out", "--trials", str(TRIALS), "--pruning", "none", "--heartbeat", "1", *options]
+    command += ["--out", folder / "out", "--trials", str(TRIALS), "--pruning", "none", "--heartbeat", "1"]
+    command += ["--threads", "1", *options]
     worker = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -155,6 +156,7 @@ def test_a_trial_that_does_worse_than_those_before_it_is_given_up(
         study.enqueue_trial({"optimizer.learning_rate": rate}, skip_if_exists=False)
     command = ["search", str(TINY_FILE), "--study", "mine", "--storage", storage, "--data", str(data)]
     command += ["--space", str(tmp_path / "space.toml"), "--out", str(tmp_path / "out"), "--trials", "7"]
+    command += ["--threads", "1"]
     assert main(command) == 0
     assert "5 complete, 2 pruned" in capfd.readouterr().out
 
