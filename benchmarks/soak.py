@@ -5,8 +5,8 @@
     python benchmarks/soak.py memory   [--frames 200000]
 
 Each runs `fer-edge run` as a process of its own and looks at it from outside: its JSON Lines as they come out of the
-pipe, and /proc/PID/status. Prints a Markdown table, measured value and limit side by side; exits with 1 if a limit is
-not kept. ``--json FILE`` writes the samples.
+pipe, and /proc/PID/status; `memory` has a thread inside as well (heap_watch.py). Prints a Markdown table, measured value
+and limit side by side; exits with 1 if a limit is not kept. ``--json FILE`` writes the samples.
 
 start       from the start of the process to the line of the first classified face, on a 640x480 video
 realtime    a camera at 30 frames/s (640x480, Motion JPEG over HTTP, up to three people) whose pictures are numbered, so
@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 from machine import machine
 from scenes import FPS, SCENES, Scene, render, walk, wander, write
 from trend import trend
@@ -258,34 +259,44 @@ def memory(frames: int, folder: Path) -> tuple[list[Row], dict[str, Any]]:
     write(COME_AND_GO, 300, video)
     samples: list[dict[str, float]] = []
     options = ("--loop", "--frames", frames, "--output", "jsonl", "--summary", summary_file)
-    with fer_edge("--source", video, *options) as process:
+    heap_file = folder / "heap.jsonl"
+    watched = (str(Path(__file__).with_name("heap_watch.py")), heap_file)
+    with fer_edge("--source", video, *options, program=watched) as process:
         assert process.stdout is not None
         done, every, tracks = 0, max(1, frames // SAMPLES), 0
         while chunk := os.read(process.stdout.fileno(), 1 << 16):
             done += chunk.count(b"\n")
             # The last samples would be those of a process that tears itself down.
             if done // every > len(samples) and done < frames:
-                samples.append(memory_mib(process.pid) | {"frames": done})
+                samples.append(memory_mib(process.pid) | {"frames": done, "at": time.monotonic()})
                 tracks = max(tracks, 0, *map(int, re.findall(rb'"id":(\d+)', chunk)))
         process.wait(30)
     summary = json.loads(summary_file.read_text())
     steady = samples[round(len(samples) * WARM_UP) :]
+    heap = [json.loads(line) for line in heap_file.read_text().splitlines()]
+    heap = [row for row in heap if steady[0]["at"] <= row["at"] <= steady[-1]["at"]]
+    times, counts = [row["at"] for row in steady], [row["frames"] / 100_000 for row in steady]
+    done_by = [float(np.interp(row["at"], times, counts)) for row in heap]
+    found = {
+        "memory in use (malloc)": (trend(done_by, [row["heap"] / 1024 for row in heap]), "KiB"),
+        "memory in use (Python's small objects)": (trend(done_by, [row["blocks"] for row in heap]), "objects"),
+        "anonymous resident memory, a high-water mark": (trend(counts, [r["RssAnon"] * 1024 for r in steady]), "KiB"),
+    }
     rows = [
         Row("frames, frames with a face", f"{summary['frames']}, {summary['frames_with_face']}", "", None),
         Row("rate", f"{summary['fps']:.0f} frames/s", "", None),
     ]
-    trends = {}
-    for field in ("VmRSS", "RssAnon"):
-        found = trend([row["frames"] / 100_000 for row in steady], [row[field] * 1024 for row in steady])
-        trends[field] = asdict(found)
+    for name, (slope, unit) in found.items():
+        judged = name.startswith("memory in use")
         rows.append(
             Row(
-                f"slope of {field}, 95 % interval, p",
-                f"{found.slope:.1f} KiB in 100,000 frames ({found.low:.1f} to {found.high:.1f}), p = {found.p:.2f}",
-                "0 in the interval",
-                found.none,
+                f"slope of {name}, 95 % interval, p",
+                f"{slope.slope:.1f} {unit} in 100,000 frames ({slope.low:.1f} to {slope.high:.1f}), p = {slope.p:.2f}",
+                "0 in the interval" if judged else "",
+                slope.none if judged else None,
             )
         )
+    trends = {name: asdict(slope) for name, (slope, _) in found.items()}
     first, final = steady[0], steady[-1]
     peak = max(row["VmHWM"] for row in samples)
     rows += [
@@ -298,16 +309,16 @@ def memory(frames: int, folder: Path) -> tuple[list[Row], dict[str, Any]]:
         ),
         Row("highest number of a track", f"{tracks}", "", None),
     ]
-    return rows, {"summary": summary, "trends": trends, "samples": samples}
+    return rows, {"summary": summary, "trends": trends, "samples": samples, "heap": heap}
 
 
 # --- the process and what it uses ---
 
 
 @contextmanager
-def fer_edge(*arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+def fer_edge(*arguments: object, program: Sequence[object] = ("-m", "fer_edge")) -> Iterator[subprocess.Popen[bytes]]:
     """Run `fer-edge run` with the default configuration; it is ended with the block."""
-    command = [sys.executable, "-m", "fer_edge", "--log-level", "warning", "run", *map(str, arguments)]
+    command = [sys.executable, *map(str, program), "--log-level", "warning", "run", *map(str, arguments)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FER_EDGE_")}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
     try:
