@@ -5,8 +5,8 @@
     python benchmarks/soak.py memory   [--frames 200000]
 
 Each runs `fer-edge run` as a process of its own and looks at it from outside: its JSON Lines as they come out of the
-pipe, and /proc/PID/status; `memory` has a thread inside as well (heap_watch.py). Prints a Markdown table, measured value
-and limit side by side; exits with 1 if a limit is not kept. ``--json FILE`` writes the samples.
+pipe, and /proc/PID/status; `memory` has a thread inside as well (heap_watch.py). Prints a Markdown table, measured
+value and limit side by side; exits with 1 if a limit is not kept. ``--json FILE`` writes the samples.
 
 start       from the start of the process to the line of the first classified face, on a 640x480 video
 realtime    a camera at 30 frames/s (640x480, Motion JPEG over HTTP, up to three people) whose pictures are numbered, so
