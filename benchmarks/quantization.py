@@ -49,18 +49,31 @@ from fer_edge.errors import FerEdgeError  # noqa: E402
 from fer_train.fer2013 import load  # noqa: E402
 
 RECIPES: Final = ("int8", "dynamic_wi8", "int8_equalized", "int8_mixed", "int8_16x8", "float16")
+PLAIN: Final = {"preparation": {"bias_correction": False}}
 VARIATIONS: Final[dict[str, tuple[str, dict[str, dict[str, Any]], dict[str, str]]]] = {
-    "int8, percentile 99.99": ("int8", {"calibration": {"ranges": "percentile", "percentile": 99.99}}, {}),
-    "int8, percentile 99.9": ("int8", {"calibration": {"ranges": "percentile", "percentile": 99.9}}, {}),
-    "int8, mse": ("int8", {"calibration": {"ranges": "mse"}}, {}),
-    "int8, biases corrected": ("int8", {"preparation": {"bias_correction": True}}, {}),
-    "int8, activations equalized": ("int8", {"preparation": {"equalization": "activations"}}, {}),
-    "int8, weights equalized": ("int8", {"preparation": {"equalization": "weights"}}, {}),
+    "plain int8": ("int8", PLAIN, {}),
+    "plain int8, percentile 99.99": (
+        "int8",
+        PLAIN | {"calibration": {"ranges": "percentile", "percentile": 99.99}},
+        {},
+    ),
+    "plain int8, percentile 99.9": ("int8", PLAIN | {"calibration": {"ranges": "percentile", "percentile": 99.9}}, {}),
+    "plain int8, mse": ("int8", PLAIN | {"calibration": {"ranges": "mse"}}, {}),
+    "plain int8, activations equalized": (
+        "int8",
+        {"preparation": {"bias_correction": False, "equalization": "activations"}},
+        {},
+    ),
+    "plain int8, weights equalized": (
+        "int8",
+        {"preparation": {"bias_correction": False, "equalization": "weights"}},
+        {},
+    ),
     "int8_equalized, ReLU6 made ReLU": ("int8_equalized", {"preparation": {"relu6": "relu"}}, {}),
     "dynamic_wi4": ("dynamic_wi8", {}, {"weights": "int4"}),
-    "int4 weights, int8 activations": ("int8", {}, {"weights": "int4"}),
+    "int4 weights, int8 activations": ("int8", PLAIN, {"weights": "int4"}),
 }
-"""Name -> recipe, changes of its tables, changes of itself."""
+"""Name -> recipe, changes of its tables, changes of itself; ``plain`` is without bias correction."""
 
 
 @dataclass(frozen=True, slots=True)
