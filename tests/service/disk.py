@@ -76,12 +76,12 @@ class Disk:
             # A container that was started meanwhile has a copy of all mounts, this one, too: mounted again, the image
             # would still be the file system that was shut down. So go on with a copy of what is on the disk.
             copy = self._image.with_name(f"copy-of-{self._image.name}")
-            subprocess.run(["cp", "--sparse=always", self._image, copy], check=True)
+            subprocess.run(["cp", "--reflink=auto", self._image, copy], check=True)
             copy.replace(self._image)
 
     def _is_free(self) -> bool:
         """Whether no loop device holds the image any more, or soon."""
-        for _ in range(20):
+        for _ in range(100):
             if not subprocess.run(["losetup", "-j", self._image], capture_output=True, text=True, check=True).stdout:
                 return True
             time.sleep(0.1)

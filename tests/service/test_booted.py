@@ -15,6 +15,7 @@ import random
 import re
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -280,8 +281,7 @@ def test_a_broken_upgrade_is_rolled_back(service: Machine, wheelhouse: str) -> N
 
 def test_an_upgrade_without_being_asked_for_is_refused(service: Machine) -> None:
     done = service.run("/installer/install.sh", "--wheelhouse", "/wheelhouses/better", check=False)
-    assert done.returncode == 1
-    assert "--upgrade" in done.stderr
+    assert (done.returncode, "--upgrade" in done.stderr) == (1, True)
 
 
 def test_a_power_cut_during_an_upgrade_leaves_the_former_version(service: Machine) -> None:
@@ -302,6 +302,7 @@ def test_power_cuts_leave_nothing_that_is_corrupt(service: Machine) -> None:
     for number in range(POWER_CUTS):
         time.sleep(moments.uniform(0.0, 2.0))
         if number % 2:  # as the kernel does by itself, but only every half minute
+            assert wait_until(lambda: "running" in service.show("StatusText"), 60), service.journal()
             service.run("sync", "--file-system", "/")
             time.sleep(moments.uniform(0.0, 0.5))
         service.power_cut()
@@ -313,16 +314,14 @@ def test_power_cuts_leave_nothing_that_is_corrupt(service: Machine) -> None:
     lines = log.read_bytes().split(b"\n")
     assert lines.pop() == b"", "the last line is not whole"
     frames = [json.loads(line)["frame"] for line in lines]
-    # Each start counts from 0 again: the log really spans the cuts.
-    assert frames.count(0) > POWER_CUTS // 4
+    # Each start counts from the beginning again: the log really spans the cuts.
+    assert sum(later < former for former, later in pairwise(frames)) >= POWER_CUTS // 2
     print(f"{service.release}: {POWER_CUTS} power cuts, {len(frames)} whole lines")
 
 
 def test_an_upgrade_keeps_configuration_and_models(service: Machine) -> None:
     service.write("/var/lib/fer-edge/models/mine.tflite", "a model")
-    former = service.version()
     service.run("/installer/install.sh", "--upgrade", "--wheelhouse", "/wheelhouses/better")
-    assert service.version() != former
     assert service.run("fer-edge", "--version").stdout.strip() == "fer-edge 0.4.0"
     assert service.comes_up(), service.journal()
     assert (service.root / "etc/fer-edge/config.toml").read_text() == CONFIG
@@ -396,5 +395,6 @@ def traces(system: Machine) -> set[str]:
     skip = [
         f"-path {place} -prune -o" for place in ("/proc", "/sys", "/run", "/dev", "/tmp", "/installer", "/wheelhouses")
     ]
-    command = f"find / -xdev {' '.join(skip)} -name '*fer[-_]edge*' -print -prune"
-    return set(system.run("sh", "-c", command).stdout.split())
+    return set(
+        system.run("sh", "-c", f"find / -xdev {' '.join(skip)} -name '*fer[-_]edge*' -print -prune").stdout.split()
+    )
