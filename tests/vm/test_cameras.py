@@ -69,6 +69,7 @@ def report() -> Iterator[Report]:
 def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the machine sees of this one: wheelhouse, installer, cameras, and a face that moves a little."""
     folder = tmp_path_factory.mktemp("share")
+    folder.chmod(0o755)  # pytest's folders are their owner's alone, and the service in the machine is another user
     gather(RELEASE, build_wheel(tmp_path_factory.mktemp("wheel")), folder / "wheelhouse", "x86_64")
     shutil.copytree(REPOSITORY / "systemd", folder / "systemd")
     for name in ("usb_camera.py", "virtual_camera.py"):
