@@ -249,7 +249,7 @@ class Machine:
         """Whether its dashboard says so."""
         return self._says("curl", "--silent", "--fail", f"http://127.0.0.1:{port}/healthz").startswith('{"ok":true')
 
-    def comes_up(self, limit_s: float = 60.0) -> bool:
+    def comes_up(self, limit_s: float = 180.0) -> bool:
         """Whether the service is active and healthy soon."""
         return wait_until(lambda: self.active() and self.healthy(), limit_s)
 

@@ -27,6 +27,7 @@ from tests.service.wheelhouse import REPOSITORY, add_changed, build_wheel, gathe
 
 _OBSTACLE = machines.obstacle()
 _RELEASES = [name for name in ("bookworm", "trixie") if os.environ.get("FER_EDGE_NSPAWN") in ("1", name, None)]
+PATIENCE_S = 180.0  # seconds do, on a machine that does nothing else
 POWER_CUTS = int(os.environ.get("FER_EDGE_POWER_CUTS", "20"))
 
 pytestmark = [
@@ -39,7 +40,7 @@ CAMERA = "http://127.0.0.1:8090/"
 CONFIG = f"""
 [source]
 spec = "{CAMERA}"
-read_timeout_s = 1.0
+read_timeout_s = 5.0
 [outputs]
 enabled = ["web", "jsonl:/var/lib/fer-edge/faces.jsonl"]
 [outputs.files]
@@ -113,7 +114,7 @@ def service(machine: Machine) -> Machine:
     machine.run("systemctl", "reset-failed")
     machine.run("systemctl", "restart", "fer-edge.service")
     assert machine.comes_up(), machine.journal()
-    assert wait_until(lambda: "running" in machine.show("StatusText"), 60), machine.journal()
+    assert wait_until(lambda: "running" in machine.show("StatusText"), PATIENCE_S), machine.journal()
     return machine
 
 
@@ -194,7 +195,7 @@ def test_a_service_that_keeps_failing_is_started_ever_more_slowly(service: Machi
     for _ in range(3):
         formers.add(service.pid())
         service.run("kill", "-9", f"{service.pid()}")
-        assert wait_until(lambda: service.pid() not in formers and service.healthy(), 60), service.journal()
+        assert wait_until(lambda: service.pid() not in formers and service.healthy(), PATIENCE_S), service.journal()
     assert service.journal().count(notice) == before + 1
 
 
@@ -202,13 +203,13 @@ def test_a_silent_camera_is_no_reason_to_restart(service: Machine) -> None:
     former = service.pid()
     service.run("touch", "/run/camera-silent")
     try:
-        assert wait_until(lambda: "retrying" in service.show("StatusText"), 60), service.journal()
+        assert wait_until(lambda: "retrying" in service.show("StatusText"), PATIENCE_S), service.journal()
         time.sleep(25)  # longer than the watchdog waits
         assert service.pid() == former
         assert service.healthy()
     finally:
         service.run("rm", "/run/camera-silent")
-    assert wait_until(lambda: "running" in service.show("StatusText"), 60), service.journal()
+    assert wait_until(lambda: "running" in service.show("StatusText"), PATIENCE_S), service.journal()
     assert service.pid() == former
 
 
@@ -219,7 +220,7 @@ def test_a_silent_camera_is_no_reason_to_restart(service: Machine) -> None:
 def test_a_bad_configuration_is_not_tried_again(service: Machine, fault: str, reason: str) -> None:
     service.write("/etc/fer-edge/config.toml", fault)
     assert service.run("systemctl", "restart", "fer-edge.service", check=False).returncode != 0
-    assert wait_until(lambda: service.show("ActiveState") == "failed", 60)
+    assert wait_until(lambda: service.show("ActiveState") == "failed", PATIENCE_S)
     time.sleep(5)
     assert service.show("ExecMainStatus") == "78"
     assert service.show("NRestarts") == "0"
@@ -230,7 +231,7 @@ def test_reload_takes_a_good_file(service: Machine) -> None:
     former = service.pid()
     service.write("/etc/fer-edge/config.toml", CONFIG + "[outputs.web]\nport = 8788\n")
     service.run("systemctl", "reload", "fer-edge.service")
-    assert wait_until(lambda: service.healthy(8788), 60), service.journal()
+    assert wait_until(lambda: service.healthy(8788), PATIENCE_S), service.journal()
     assert service.pid() == former
 
 
@@ -288,7 +289,7 @@ def test_a_power_cut_during_an_upgrade_leaves_the_former_version(service: Machin
     former = service.version()
     upgrade = "/installer/install.sh --upgrade --wheelhouse /wheelhouses/better >/dev/null 2>&1"
     service.run("systemd-run", "--quiet", "sh", "-c", upgrade)
-    assert wait_until(lambda: len(list((service.root / "opt/fer-edge/versions").iterdir())) == 2, 60)
+    assert wait_until(lambda: len(list((service.root / "opt/fer-edge/versions").iterdir())) == 2, PATIENCE_S)
     time.sleep(2)
     service.power_cut()
     service.boot()
@@ -302,14 +303,14 @@ def test_power_cuts_leave_nothing_that_is_corrupt(service: Machine) -> None:
     for number in range(POWER_CUTS):
         time.sleep(moments.uniform(0.0, 2.0))
         if number % 2:  # as the kernel does by itself, but only every half minute
-            assert wait_until(lambda: "running" in service.show("StatusText"), 60), service.journal()
+            assert wait_until(lambda: "running" in service.show("StatusText"), PATIENCE_S), service.journal()
             service.run("sync", "--file-system", "/")
             time.sleep(moments.uniform(0.0, 0.5))
         service.power_cut()
         service.boot()
         assert service.comes_up(), f"after power cut {number + 1}:\n{service.journal()}"
         assert service.show("NRestarts") == "0", service.journal()
-    assert wait_until(lambda: "running" in service.show("StatusText"), 60), service.journal()
+    assert wait_until(lambda: "running" in service.show("StatusText"), PATIENCE_S), service.journal()
     service.run("systemctl", "stop", "fer-edge.service")
     lines = log.read_bytes().split(b"\n")
     assert lines.pop() == b"", "the last line is not whole"
@@ -324,8 +325,8 @@ def test_an_upgrade_keeps_configuration_and_models(service: Machine) -> None:
     service.run("/installer/install.sh", "--upgrade", "--wheelhouse", "/wheelhouses/better")
     assert service.run("fer-edge", "--version").stdout.strip() == "fer-edge 0.4.0"
     assert service.comes_up(), service.journal()
-    assert (service.root / "etc/fer-edge/config.toml").read_text() == CONFIG
-    assert (service.root / "var/lib/fer-edge/models/mine.tflite").read_text() == "a model"
+    kept = {"etc/fer-edge/config.toml": CONFIG, "var/lib/fer-edge/models/mine.tflite": "a model"}
+    assert {name: (service.root / name).read_text() for name in kept} == kept
 
 
 def test_a_power_cut_at_the_end_of_an_upgrade_leaves_a_whole_version(service: Machine) -> None:
@@ -357,13 +358,12 @@ def test_the_kiosk_falls_back_to_a_status_line_and_its_crash_leaves_recognition_
     drop_in = "etc/systemd/system/fer-edge-kiosk.service.d/test.conf"
     service.write(drop_in, KIOSK_WITHOUT_CONSOLE)
     service.run("systemctl", "daemon-reload")
-    recognition = service.pid()
     service.run("systemctl", "restart", "fer-edge-kiosk.service")
-    kiosk = service.pid("fer-edge-kiosk.service")
-    assert wait_until(lambda: "cage is not installed" in service.journal("fer-edge-kiosk.service"), 60)
+    recognition, kiosk = service.pid(), service.pid("fer-edge-kiosk.service")
+    assert wait_until(lambda: "cage is not installed" in service.journal("fer-edge-kiosk.service"), PATIENCE_S)
     assert re.search(r"fer-edge active +running", service.journal("fer-edge-kiosk.service"))
     service.run("kill", "-9", str(kiosk))
-    assert wait_until(lambda: service.pid("fer-edge-kiosk.service") not in (0, kiosk), 60)
+    assert wait_until(lambda: service.pid("fer-edge-kiosk.service") not in (0, kiosk), PATIENCE_S)
     assert service.pid() == recognition
     assert service.healthy()
     (service.root / drop_in).unlink()  # it is the person's, so that uninstalling would leave it
