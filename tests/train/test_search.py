@@ -42,7 +42,7 @@ low = 8
 high = 16
 step = 4
 """
-TRIALS = 4
+TRIALS = 3
 STARTED: list[subprocess.Popen[str]] = []
 
 
