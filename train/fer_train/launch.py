@@ -54,7 +54,7 @@ def launch(arguments: Sequence[str], processes: int, threads: int | None) -> int
             for rank, (code, stderr) in enumerate(zip(codes[1:], said, strict=True), start=1):
                 # What has the code of the first one's error is most likely the same error, which was told.
                 if code not in (0, codes[0], -signal.SIGTERM, 128 + signal.SIGTERM):
-                    print(f"fer-edge: process {rank}: {_last_line(stderr) or f'exit code {code}'}", file=sys.stderr)
+                    print(f"fer-edge: process {rank}: {_how_it_ended(code, stderr)}", file=sys.stderr)
     failed = [code for code in codes if code]
     code = codes[0] if codes[0] or not failed else failed[0]
     return 128 - code if code < 0 else code
@@ -108,7 +108,10 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _last_line(file: IO[bytes]) -> str:
-    file.seek(0)
-    lines = file.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
+def _how_it_ended(code: int, stderr: IO[bytes]) -> str:
+    """Return the signal that ended a process, or the last line that it said."""
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}"
+    stderr.seek(0)
+    lines = stderr.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"exit code {code}"
