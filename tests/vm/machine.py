@@ -27,7 +27,7 @@ MEMORY_MB: Final = 2048
 def obstacle() -> str:
     """Why no virtual machine can be run here; empty if one can."""
     if not os.environ.get("FER_EDGE_VM"):
-        return "set FER_EDGE_VM=1 (and be root) to test cameras in a virtual machine, about twenty minutes"
+        return "set FER_EDGE_VM=1 (and be root) to test cameras in a virtual machine, about ten minutes of an idle core"
     missing = [
         name for name in ("qemu-system-x86_64", "qemu-img", "mmdebstrap", "mke2fs") if shutil.which(name) is None
     ]
