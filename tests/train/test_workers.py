@@ -135,7 +135,7 @@ def test_when_a_process_is_killed_the_run_ends_in_one_line_with_its_checkpoint(b
     children = sorted(psutil.Process(process.pid).children(), key=lambda child: int(child.environ()["RANK"]))
     said = bench.kill_after_an_epoch(children[1], process)
     assert process.returncode not in (0, None)
-    assert "Traceback" not in said
+    assert "Traceback" not in said, said
     assert "fer-edge: process 1: ended by SIGKILL" in said
     assert not any(child.is_running() for child in children)
     assert bench.state("run").epoch >= 1

@@ -51,7 +51,7 @@ class JaxWorkers(Workers):
         try:
             with self._distribution.scope():
                 yield
-        except jax.errors.JaxRuntimeError as error:
+        except (RuntimeError, ValueError) as error:  # JAX's own are one or the other, by their status
             if self.size > 1 and any(sign in str(error).lower() for sign in ("gloo", "nccl", "coordination", "peer")):
                 raise FerEdgeError(OTHERS_GONE) from error
             raise

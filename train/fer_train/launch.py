@@ -53,7 +53,8 @@ def launch(arguments: Sequence[str], processes: int, threads: int | None) -> int
         if not stopped:
             for rank, (code, stderr) in enumerate(zip(codes[1:], said, strict=True), start=1):
                 # What has the code of the first one's error is most likely the same error, which was told.
-                if code not in (0, codes[0], -signal.SIGTERM, 128 + signal.SIGTERM):
+                told = code > 0 and code == codes[0]
+                if not told and code not in (0, -signal.SIGTERM, 128 + signal.SIGTERM):
                     print(f"fer-edge: process {rank}: {_how_it_ended(code, stderr)}", file=sys.stderr)
     failed = [code for code in codes if code]
     code = codes[0] if codes[0] or not failed else failed[0]
