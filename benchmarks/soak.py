@@ -30,15 +30,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
 import numpy as np
+from heap_watch import WITHOUT_CACHE
 from machine import machine
 from scenes import FPS, SCENES, Path2D, Scene, render, walk, wander, write
 from trend import trend
@@ -276,7 +278,7 @@ def memory(frames: int, folder: Path) -> tuple[list[Row], dict[str, Any]]:
     options = ("--loop", "--frames", frames, "--output", "jsonl", "--summary", summary_file)
     heap_file = folder / "heap.jsonl"
     watched = (str(Path(__file__).with_name("heap_watch.py")), heap_file)
-    with fer_edge("--source", video, *options, program=watched) as process:
+    with fer_edge("--source", video, *options, program=watched, environment=WITHOUT_CACHE) as process:
         assert process.stdout is not None
         done, every, tracks = 0, max(1, frames // SAMPLES), 0
         while chunk := os.read(process.stdout.fileno(), 1 << 16):
@@ -331,11 +333,15 @@ def memory(frames: int, folder: Path) -> tuple[list[Row], dict[str, Any]]:
 
 
 @contextmanager
-def fer_edge(*arguments: object, program: Sequence[object] = ("-m", "fer_edge")) -> Iterator[subprocess.Popen[bytes]]:
+def fer_edge(
+    *arguments: object,
+    program: Sequence[object] = ("-m", "fer_edge"),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run `fer-edge run` with the default configuration; it is ended with the block."""
     command = [sys.executable, *map(str, program), "--log-level", "warning", "run", *map(str, arguments)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FER_EDGE_")}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FER_EDGE_")}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**inherited, **environment})
     try:
         yield process
     finally:
