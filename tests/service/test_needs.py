@@ -44,7 +44,7 @@ def test_a_machine_that_starts_no_container_says_so(tmp_path: Path, monkeypatch:
 def test_roots_that_are_there_need_no_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FER_EDGE_NSPAWN", "trixie")
     monkeypatch.setenv("FER_EDGE_TEST_CACHE", str(tmp_path))
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # nobody listens on port 1
+    monkeypatch.setattr(machines, "debian_archive", lambda: "http://127.0.0.1:1/debian")  # nobody listens on port 1
     monkeypatch.setattr(needs, "_containers", str)  # this machine may be one that starts none
     monkeypatch.setattr(needs, "_wheels", lambda _: "")  # nor may it have a network
     assert "dists/trixie/Release is out of reach" in needs.missing()
