@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     end_with_launcher()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Keras imports TensorFlow, where there is one, on any backend
     try:
-        import keras  # noqa: F401
+        import keras
     except ModuleNotFoundError as error:
         raise MissingExtraError("train", "train", error.name or "keras") from error
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # it tells which accelerators there are not
@@ -92,6 +92,9 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt as stop:
         if os.environ.get("RANK", "0") == "0":
             kept = "nothing was written" if args.dry_run else how_to_go_on(files.out)
-            print(f"fer-edge: stopped; {kept}", file=sys.stderr)
+            print(f"fer-edge: stopped; {kept}", file=sys.stderr, flush=True)
+        if keras.backend.backend() == "tensorflow":
+            # Its threads still ask for the next batch, and complain on stderr when the interpreter goes before them.
+            os._exit(exit_code(stop))
         return exit_code(stop)
     return 0

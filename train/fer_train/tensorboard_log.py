@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ SCALARS: Final = {
     "seconds": "seconds_per_epoch",
 }
 """Key of a run's history -> tag, of letters, digits, ``_`` and ``/``: tensorboardX replaces what else there is."""
+
+_NUMBERS: Final = itertools.count()
 
 
 class TensorBoardLog:
@@ -89,8 +92,9 @@ class TensorBoardLog:
         if self._writer is None:
             from tensorboardX import SummaryWriter
 
-            # The process in the name: two files of one second would be one.
-            self._writer = SummaryWriter(str(self._folder), purge_step=epoch, filename_suffix=f".{os.getpid()}")
+            # Two files of one second would be one.
+            suffix = f".{os.getpid()}.{next(_NUMBERS)}"
+            self._writer = SummaryWriter(str(self._folder), purge_step=epoch, filename_suffix=suffix)
             self._writer.add_text("recipe", "\n".join(f"    {line}" for line in self._recipe.splitlines()), epoch)
         return self._writer
 
