@@ -33,14 +33,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(data: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    command: list[str | Path] = [sys.executable, "-m", "fer_edge", "train", "--recipe", TINY_FILE, "--data", data]
+    # A shell's background jobs ignore Ctrl-C, and hand that on.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from fer_edge.cli import main; sys.exit(main())"
+    )
+    command: list[str | Path] = [sys.executable, "-c", program, "train", "--recipe", TINY_FILE, "--data", data]
     return subprocess.Popen(
-        [*command, "--out", out, *options],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "COLUMNS": "200"},
-        # A shell's background jobs ignore Ctrl-C, and hand that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        [*command, "--out", out, *options], stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}
     )
 
 

@@ -7,6 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
+
+_came: Final[list[KeyboardInterrupt]] = []
+"""What was raised since :func:`terminable` began."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -19,11 +23,21 @@ def terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _terminate)
+    _came.clear()
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, _terminate)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check() -> None:
+    """Raise again what was raised in a place that swallows exceptions, such as a callback out of JAX's C++."""
+    if _came:
+        raise _came[-1]
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
@@ -33,4 +47,11 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     del number, frame
-    raise Terminated
+    _came.append(Terminated())
+    raise _came[-1]
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    _came.append(KeyboardInterrupt())
+    raise _came[-1]
