@@ -4,7 +4,7 @@
 
 A process hardly ever gives memory back, so its resident memory is a high-water mark, which can only rise: each rare
 event that needs a little more leaves a step. What is allocated at a moment can fall, and so tells a leak from such
-steps. FILE gets a line of JSON each quarter of a second: monotonic seconds, bytes that malloc (glibc's) has given
+steps. FILE gets a line of JSON each tenth of a second: monotonic seconds, bytes that malloc (glibc's) has given
 out, and the number of Python's own small blocks.
 
 Two stocks of free memory would count as used, and they are high-water marks themselves: Python's free lists (2,000
@@ -25,7 +25,7 @@ from typing import Final
 
 from fer_edge.cli import main
 
-_EVERY_S: Final = 0.25
+_EVERY_S: Final = 0.1
 WITHOUT_CACHE: Final = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 """Environment of the process. What the cache keeps for threads, up to 7 pieces of each size, is used to glibc."""
 _FIELDS: Final = (
