@@ -36,7 +36,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from fer_convert.build import build  # noqa: E402
-from fer_convert.calibrate import calibration_rows, calibration_set, rows_of_labels  # noqa: E402
+from fer_convert.calibrate import calibration_rows, calibration_set  # noqa: E402
 from fer_convert.delegation import inspect  # noqa: E402
 from fer_convert.gates import compare  # noqa: E402
 from fer_convert.quantize import float_graph  # noqa: E402
@@ -98,10 +98,10 @@ def main() -> None:
     args = parser.parse_args()
     trained, data = load_trained(args.model), load(args.data)
     calibration = load_recipe("int8").calibration
-    training = rows_of_labels(data.split("Training"), trained.labels)
+    training = data.split("Training").of_labels(trained.labels)
     rows = calibration_rows(training, calibration.images, calibration.seed)
     images = calibration_set(training, rows, trained.spec)
-    split = rows_of_labels(data.split(args.split), trained.labels)
+    split = data.split(args.split).of_labels(trained.labels)
     pixels, truth = batch_input(split.pixels[: args.images], trained.spec), split.labels[: args.images]
     graph = float_graph(trained.model)
     exact = answer(graph, pixels)

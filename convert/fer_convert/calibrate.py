@@ -1,40 +1,18 @@
-"""The images on which the ranges of activations are measured, and the part of the data set that a model knows."""
+"""The images on which the ranges of activations are measured."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract.labels import LABELS
 from fer_edge.contract.preprocess import InputSpec, UInt8Array, batch_input
 from fer_edge.errors import DataError
 from fer_train.fer2013 import Fer2013
 
 CALIBRATION_IMAGES: Final = 700
 CALIBRATION_SEED: Final = 2013
-
-
-def rows_of_labels(data: Fer2013, labels: Sequence[str]) -> Fer2013:
-    """Return the images whose label is one of ``labels``, with ids that are positions in ``labels``.
-
-    Args:
-        data: FER2013 or a part of it, with ids in the order of all its labels.
-        labels: those that a model tells apart, in the order of its output.
-
-    Raises:
-        DataError: if no image has one of these labels.
-    """
-    position = np.full(len(LABELS), 255, np.uint8)
-    for number, label in enumerate(labels):
-        position[LABELS.index(label)] = number
-    chosen = data.take(np.flatnonzero(position[data.labels] != 255))
-    if not len(chosen):
-        raise DataError(f"{data.source}: holds no image of {', '.join(labels)}; give the whole of FER2013")
-    return replace(chosen, labels=position[chosen.labels])
 
 
 def calibration_rows(

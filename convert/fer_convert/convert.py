@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fer_convert import sensitivity
 from fer_convert.build import Built, build, prepare, sweep
-from fer_convert.calibrate import calibration_rows, calibration_set, rows_of_labels
+from fer_convert.calibrate import calibration_rows, calibration_set
 from fer_convert.delegation import FileFacts, inspect
 from fer_convert.embed import embed_card, sha256
 from fer_convert.gates import Comparison, advice, compare, failed_gates, uncertain_below
@@ -157,7 +157,7 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
 
 def _calibration(trained: TrainedModel, data: Fer2013, recipe: ConversionRecipe) -> tuple[UInt8Array, int]:
     """Return the images of the recipe's calibration set, of the model's own labels, and how many they are."""
-    training = rows_of_labels(data.split("Training"), trained.labels)
+    training = data.split("Training").of_labels(trained.labels)
     rows = calibration_rows(training, recipe.calibration.images, recipe.calibration.seed)
     return calibration_set(training, rows, trained.spec), len(rows)
 
@@ -207,7 +207,7 @@ def _measure(
     figures: dict[str, SplitFigures] = {}
     for name in REPORTED_SPLITS:
         try:
-            split = rows_of_labels(data.split(name), card.labels)
+            split = data.split(name).of_labels(card.labels)
         except FerEdgeError:
             continue  # a smaller data set may lack one; its figures are then missing from the card
         pixels = batch_input(split.pixels, card.input)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.service.machine import cache, debian_archive
+from tests.service.machine import built, cache
 
 PACKAGES: Final = "systemd,systemd-sysv,dbus,udev,python3,python3-numpy"
 """What Raspberry Pi OS has, too; NumPy comes there with picamera2."""
@@ -74,15 +74,7 @@ def emulation() -> Iterator[None]:
 
 def root_archive(release: str) -> Path:
     """Return the arm64 root of a Debian release as a tar file, built if there is none yet."""
-    archive = cache() / f"{release}-arm64.tar"
-    if not archive.exists():
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        partial = archive.with_name(f".{os.getpid()}-{archive.name}")
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", "--architectures=arm64", f"--include={PACKAGES}"]
-        command += ["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"]
-        subprocess.run([*command, release, partial, debian_archive()], check=True)
-        partial.replace(archive)
-    return archive
+    return built(cache() / f"{release}-arm64.tar", release, "--architectures=arm64", f"--include={PACKAGES}")
 
 
 class EmulatedRoot:

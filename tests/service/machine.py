@@ -76,11 +76,15 @@ def archive_path(release: str, packages: Sequence[str] = ()) -> Path:
 
 def root_archive(release: str, packages: Sequence[str] = ()) -> Path:
     """Return the root of a Debian release, with further packages, as a tar file; built if there is none yet."""
-    archive = archive_path(release, packages)
+    return built(archive_path(release, packages), release, f"--include={','.join([PACKAGES, *packages])}")
+
+
+def built(archive: Path, release: str, *options: str) -> Path:
+    """Return ``archive``, the root of a Debian release without its documentation; mmdebstrap builds it if need be."""
     if not archive.exists():
         archive.parent.mkdir(parents=True, exist_ok=True)
         partial = archive.with_name(f".{os.getpid()}-{archive.name}")
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join([PACKAGES, *packages])}"]
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", *options]
         command += ["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"]
         subprocess.run([*command, release, partial, debian_archive()], check=True)
         partial.replace(archive)

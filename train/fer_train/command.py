@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import shlex
-import sys
 from pathlib import Path
 
 NAME = "train"
@@ -65,11 +64,11 @@ def run(args: argparse.Namespace) -> int:
     end_with_launcher()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Keras imports TensorFlow, where there is one, on any backend
     try:
-        import keras
+        import keras  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingExtraError("train", "train", error.name or "keras") from error
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # it tells which accelerators there are not
-    from fer_train.interruption import exit_code, terminable
+    from fer_train.interruption import end, terminable
     from fer_train.recipe import load_recipe, with_changes
     from fer_train.run import RunFiles, how_to_go_on, train
 
@@ -90,11 +89,6 @@ def run(args: argparse.Namespace) -> int:
         with terminable():
             train(recipe, files, threads=args.threads, dry_run=args.dry_run)
     except KeyboardInterrupt as stop:
-        if os.environ.get("RANK", "0") == "0":
-            kept = "nothing was written" if args.dry_run else how_to_go_on(files.out)
-            print(f"fer-edge: stopped; {kept}", file=sys.stderr, flush=True)
-        if keras.backend.backend() == "tensorflow":
-            # Its threads still ask for the next batch, and complain on stderr when the interpreter goes before them.
-            os._exit(exit_code(stop))
-        return exit_code(stop)
+        kept = "nothing was written" if args.dry_run else how_to_go_on(files.out)
+        return end(stop, kept if os.environ.get("RANK", "0") == "0" else None)
     return 0

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.errors import UsageError
-from fer_train import torch_speed
+from fer_train import interruption, torch_speed
 from fer_train.batches import TrainingBatches, predict
 from fer_train.checkpoint import Arrays, RunState
 from fer_train.distillation import DistillationLoss, Teachers, target_accuracy
@@ -45,7 +45,8 @@ class WeightAverage(keras.callbacks.Callback):
         self._average, self._decay, self._step, self._progress = average, decay, step, progress
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Update the average and report progress."""
+        """Update the average and report progress; a signal that the backend swallowed ends the run here."""
+        interruption.check()
         step = self._step + batch + 1
         if step % AVERAGE_EVERY_STEPS == 0:
             # Early on the average follows closely, or it would remember the random start for thousands of steps.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,9 +42,25 @@ def check() -> None:
         raise _came[-1]
 
 
-def exit_code(stop: KeyboardInterrupt) -> int:
-    """Return what a shell gives for a program ended by that signal: 130 for Ctrl-C, 143 for SIGTERM."""
-    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+def end(stop: KeyboardInterrupt, message: str | None) -> int:
+    """Say on stderr that the command was stopped, and return its exit status.
+
+    Args:
+        stop: what :func:`terminable` let through.
+        message: what was kept and how to go on; None: another process says it.
+
+    Returns:
+        What a shell gives for a program ended by that signal: 130 for Ctrl-C, 143 for SIGTERM. On TensorFlow the
+        process ends here instead, with that status: its threads still ask for the next batch, and complain on stderr
+        when the interpreter goes before them.
+    """
+    if message is not None:
+        print(f"fer-edge: stopped; {message}", file=sys.stderr, flush=True)
+    code = 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+    keras = sys.modules.get("keras")
+    if keras is not None and keras.backend.backend() == "tensorflow":
+        os._exit(code)
+    return code
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

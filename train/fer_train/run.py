@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from fer_edge import __version__
 from fer_edge.contract.files import atomic_write, write_bytes
 from fer_edge.errors import UsageError
-from fer_train import interruption, torch_speed
+from fer_train import torch_speed
 from fer_train.batches import predict
 from fer_train.checkpoint import RunState
 from fer_train.distillation import Teachers, load_teachers
@@ -139,7 +139,6 @@ def _fit_with_progress(
         task = bars.add_task("epoch", total=None, figures="")
 
         def on_step(done: int, total: int, logs: dict[str, float]) -> None:
-            interruption.check()
             figures = f"loss {logs.get('loss', 0):.3f}  accuracy {logs.get('accuracy', 0):.3f}"
             bars.update(task, completed=done, total=total, figures=figures)
 

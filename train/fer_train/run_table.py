@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
+from fer_edge.contract.command_line import without_folders
 from fer_train.run_measures import Measured, RunMeasures
 from fer_train.run_record import Run
 from fer_train.run_sections import duration
@@ -66,12 +65,6 @@ def networks_table(runs: Sequence[Run], measures: Sequence[RunMeasures]) -> str:
     if commands:
         parts.append("```sh\n" + "\n".join(commands) + "\n```")
     return "\n\n".join(parts) + "\n"
-
-
-def without_folders(command: str) -> str:
-    """Shorten absolute paths to names: a published table tells nothing about the folders of who made it."""
-    words = [Path(word).name if word.startswith("/") else word for word in shlex.split(command)]
-    return shlex.join(words)
 
 
 def published(run: Run) -> Published | None:

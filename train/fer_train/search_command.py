@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 NAME = "search"
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise MissingExtraError("search", "train", error.name or "optuna") from error
     from rich.console import Console
 
-    from fer_train.interruption import exit_code, terminable
+    from fer_train.interruption import end, terminable
     from fer_train.recipe import load_recipe, with_changes
     from fer_train.run import RunFiles
     from fer_train.search import SearchSettings, search
@@ -71,12 +70,8 @@ def run(args: argparse.Namespace) -> int:
         with terminable():
             study = search(recipe, space, RunFiles(args.data, out, args.ferplus, tuple(args.teacher)), settings)
     except KeyboardInterrupt as stop:
-        print(
-            "fer-edge: stopped; the trial under way is in the queue again: run the same command to go on, or leave it "
-            "to the other workers",
-            file=sys.stderr,
-        )
-        return exit_code(stop)
+        again = "the trial under way is in the queue again: run the same command to go on, or leave it to the others"
+        return end(stop, again)
     save_results(study, recipe, space, args.recipe, out)
     print_results(study, space, Console(highlight=False))
     print(f"{out / 'best.toml'}: fer-edge train --recipe {out / 'best.toml'} --data {args.data} --out DIR")

@@ -89,24 +89,7 @@ def split_of(recipe: Recipe, data: Fer2013, name: str) -> Fer2013:
     """
     if recipe.protocol == "oversampled_then_split":
         data = oversampled_then_split(data, recipe.seed)
-    return with_classes(data.split(name), recipe.classes)
-
-
-def with_classes(data: Fer2013, classes: tuple[str, ...]) -> Fer2013:
-    """Return the images of ``data`` that have one of ``classes``, with ids that are positions in ``classes``.
-
-    Raises:
-        DataError: if there are none.
-    """
-    if classes == LABELS:
-        return data
-    new_id = np.full(len(LABELS), 255, np.uint8)
-    for position, label in enumerate(classes):
-        new_id[LABELS.index(label)] = position
-    kept = data.take(np.flatnonzero(new_id[data.labels] != 255))
-    if not len(kept):
-        raise DataError(f"{data.source}: holds no image of {', '.join(classes)}")
-    return kept.relabelled(new_id[kept.labels])
+    return data.split(name).of_labels(recipe.classes)
 
 
 def _without_dropped(

@@ -26,6 +26,7 @@ from fer_convert.report.evidence import (
     merge,
 )
 from fer_edge.contract.card import ModelCard
+from fer_edge.contract.command_line import file_name, without_folders
 from fer_edge.contract.labels import LABELS
 from fer_edge.contract.tflite_file import read_model_file
 from fer_edge.errors import DataError, ModelError, UsageError
@@ -287,7 +288,7 @@ def _split(name: str, labels: int) -> str:
 
 def _evaluated(document: _Evaluation, path: Path) -> Model:
     # Its latency is left where it is: the document does not tell which machine it was measured on.
-    name = _name(document.model)
+    name = file_name(document.model)
     command = f"fer-edge evaluate {name} --data FER2013 --split {document.split} --threads {document.threads} --json"
     source = _source(path, document.command, command)
     title, recipe = _named_by_file(_stem(document.model))
@@ -343,7 +344,7 @@ def _checksum_beside(path: Path, card: ModelCard) -> str:
 
 def _benchmark_command(document: _Benchmark) -> str:
     settings = document.settings
-    words = ["fer-edge", "benchmark", *(_name(model.path) for model in document.models)]
+    words = ["fer-edge", "benchmark", *(file_name(model.path) for model in document.models)]
     words += ["--threads", ",".join(map(str, settings.threads)), "--rounds", str(settings.rounds)]
     words += ["--samples", str(settings.samples), "--frames", str(settings.frames)]
     if settings.sustained_minutes:
@@ -357,32 +358,13 @@ def _benchmark_command(document: _Benchmark) -> str:
 def _source(path: Path, recorded: str | None, rebuilt: str) -> Source:
     if recorded is None:
         return Source(path.name, rebuilt, recorded=False)
-    return Source(path.name, _without_folders(recorded), recorded=True)
-
-
-def _without_folders(command: str) -> str:
-    """Shorten paths to names: a published report tells nothing about the folders of who made it."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        words = command.split()
-    return shlex.join([_without_folder(word) for word in words])
-
-
-def _without_folder(word: str) -> str:
-    """Shorten an absolute path, also in ``--data=PATH`` and ``ferplus=PATH``."""
-    option, equals, value = word.rpartition("=")
-    return f"{option}{equals}{_name(value)}" if value.startswith("/") else word
+    return Source(path.name, without_folders(recorded), recorded=True)
 
 
 def _named_by_file(stem: str) -> tuple[str, str | None]:
     """Split ``NAME.RECIPE``, as ``fer-edge convert`` names its files."""
     name, _, recipe = stem.rpartition(".")
     return (name, recipe) if name and _RECIPE.fullmatch(recipe) else (stem, None)
-
-
-def _name(path: str) -> str:
-    return path.replace("\\", "/").rstrip("/").rpartition("/")[2] or path
 
 
 def _stem(path: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import fer_edge
 from fer_edge.bundle import debs, first_boot
 from fer_edge.bundle.options import BundleOptions
 from fer_edge.bundle.wheels import gather_wheels
+from fer_edge.contract.files import sync
 from fer_edge.errors import OutputError, UsageError
 
 FORMAT: Final = 1
@@ -120,11 +120,11 @@ def _folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
     try:
         yield stage
         for path in [*stage.rglob("*"), stage]:
-            _sync(path)
+            sync(path)
         if target.exists():
             target.rename(former)
         stage.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -216,14 +216,6 @@ fer-edge: first boot without network or keyboard
 def _write(path: Path, text: str, *, secret: bool = False) -> None:
     path.touch(0o600 if secret else 0o644)
     path.write_text(text, encoding="utf-8", newline="\n")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _cannot_write(target: Path, error: OSError) -> OutputError:

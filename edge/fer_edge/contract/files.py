@@ -30,13 +30,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
     partial = Path(name)
     try:
         yield partial
-        _sync(partial)
+        sync(partial)
         # mkstemp makes files for the owner alone; the finished file gets what the umask grants.
         umask = os.umask(0)
         os.umask(umask)
         partial.chmod(0o666 & ~umask)
         partial.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
@@ -54,7 +54,8 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Return when a file, or the names in a folder, have reached the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

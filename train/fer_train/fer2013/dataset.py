@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -97,6 +98,23 @@ class Fer2013:
             splits=self.splits[positions],
             rows=self.rows[positions],
         )
+
+    def of_labels(self, labels: Sequence[str]) -> Fer2013:
+        """Return the images that have one of ``labels``, with ids that are positions in ``labels``.
+
+        Args:
+            labels: a part of :data:`fer_edge.contract.labels.LABELS` in any order, such as that of a model's output.
+
+        Raises:
+            DataError: if no image has one of them.
+        """
+        position = np.full(len(LABELS), 255, np.uint8)
+        for number, label in enumerate(labels):
+            position[LABELS.index(label)] = number
+        chosen = self.take(np.flatnonzero(position[self.labels] != 255))
+        if not len(chosen):
+            raise DataError(f"{self.source}: holds no image of {', '.join(labels)}; give the whole of FER2013")
+        return replace(chosen, labels=position[chosen.labels])
 
     def relabelled(self, labels: UInt8Array) -> Fer2013:
         """Return the same images with other ids (N,), such as positions in a part of the labels."""
