@@ -38,6 +38,8 @@ class Device:
         self.holders = 0
         """Sources that hold the device open now."""
         self.openings = 0
+        self.attempts = 0
+        """Times that somebody tried to open it, also in vain."""
         self.built = 0
         self.hanging = threading.Event()
         """Set once a call hangs in the driver, or waits for a picture."""
@@ -72,6 +74,7 @@ class ScriptedCamera(LiveSource):
         self._device = device
 
     def _open_device(self) -> None:
+        self._device.attempts += 1
         if self._device.mood in ("missing", "vanish"):
             raise SourceError("scripted:camera: no such device; plug it in")
         if self._device.mood == "hang on open":

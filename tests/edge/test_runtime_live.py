@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,21 @@ def test_a_service_waits_for_a_camera_that_is_missing(model: Path, device: Devic
     assert "no such device" in output.detail
     device.mood = "good"
     run.until(lambda: output.state == "running", "running")
+    run.stop()
+
+
+@pytest.mark.parametrize(
+    ("source", "cap_s"), [("auto", 2.0), ("0", 2.0), ("picamera2", 2.0), ("rtsp://192.0.2.1/", 30.0)]
+)
+def test_the_waits_are_bounded_by_where_the_source_is(
+    model: Path, device: Device, output: MemoryOutput, source: str, cap_s: float
+) -> None:
+    device.mood = "missing"
+    parts = parts_for(model, [output], source=source, device=device)
+    assert parts.longest_wait_s == cap_s
+    # The run obeys it: with waits that double from half a second on, as many attempts would take days.
+    run = Background(Runtime(replace(parts, longest_wait_s=0.001), wait_for_source=True))
+    run.until(lambda: device.attempts > 20, "attempts")
     run.stop()
 
 

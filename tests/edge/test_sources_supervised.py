@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from pathlib import Path
 from queue import Queue
 
@@ -15,7 +16,15 @@ from fer_edge.sources import SourceSettings
 from fer_edge.sources.folder import FolderSource
 from fer_edge.sources.live import LiveSource, Picture, plausible_stamp
 from fer_edge.sources.slot import LatestFrameSlot
-from fer_edge.sources.supervised import Backoff, FreezeDetector, StallWatch, WatchedSource, fingerprint
+from fer_edge.sources.spec import Kind
+from fer_edge.sources.supervised import (
+    Backoff,
+    FreezeDetector,
+    StallWatch,
+    WatchedSource,
+    fingerprint,
+    longest_wait_s,
+)
 
 
 def noise(seed: int, width: int = 64, height: int = 48) -> UInt8Array:
@@ -182,6 +191,20 @@ def test_waits_double_up_to_the_cap() -> None:
     assert backoff.failures == 7
     for _ in range(5000):  # a camera that is missing for a day
         assert backoff.next_wait_s() == 8.0
+
+
+def test_a_camera_of_this_machine_is_tried_again_more_often_than_a_stream() -> None:
+    attempts = {}
+    kinds: list[Kind] = ["v4l2", "picamera2", "auto", "network"]
+    for kind in kinds:
+        backoff, now, times = Backoff(cap_s=longest_wait_s(kind), jitter=0.0), 0.0, []
+        while (now := now + backoff.next_wait_s()) <= 600.0:
+            times.append(now)
+        attempts[kind] = times
+    for kind in kinds[:-1]:
+        # Whenever it is plugged in, the next attempt is at most this far away.
+        assert max(later - former for former, later in pairwise(attempts[kind])) == 2.0
+    assert [len(attempts[kind]) for kind in kinds] == [301, 301, 301, 24]
 
 
 def test_jitter_stays_within_its_fraction() -> None:

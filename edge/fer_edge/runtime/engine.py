@@ -33,6 +33,7 @@ from fer_edge.runtime.output_set import OutputSet
 from fer_edge.runtime.parts import Parts
 from fer_edge.runtime.signals import SignalChannel
 from fer_edge.runtime.summary import RunStatistics, RunSummary
+from fer_edge.sources.supervised import Backoff
 from fer_edge.status import RuntimeStatus
 from fer_edge.vision.classifier import ExpressionClassifier
 
@@ -368,5 +369,6 @@ class Runtime:
             parts.source_settings,
             wait_for_source=wait,
             first_index=first_index,
+            backoff=Backoff(cap_s=parts.longest_wait_s),
             clock=self._clock,
         )

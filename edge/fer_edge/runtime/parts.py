@@ -14,7 +14,8 @@ from fer_edge.pipeline import Pipeline, build_detector, build_smoother
 from fer_edge.runtime.model_watch import ModelChoice
 from fer_edge.runtime.output_set import OutputPlan, planned
 from fer_edge.runtime.selection import selection_file
-from fer_edge.sources import Source, SourceSettings, open_source
+from fer_edge.sources import Source, SourceSettings, open_source, parse_source
+from fer_edge.sources.supervised import longest_wait_s
 from fer_edge.vision.classifier import ExpressionClassifier
 from fer_edge.vision.schedule import DetectionSchedule
 
@@ -29,6 +30,8 @@ class Parts:
     source_settings: SourceSettings
     live: bool
     """Whether the source is live; else it is finite and processed whole."""
+    longest_wait_s: float
+    """The cap of the growing waits before a live source that failed is opened again."""
     pipeline: Pipeline
     classifier: ExpressionClassifier
     model: ModelChoice
@@ -73,6 +76,7 @@ def assemble(
         build_source=build_source,
         source_settings=asked,
         live=live,
+        longest_wait_s=longest_wait_s(parse_source(config.source.spec).kind),
         pipeline=Pipeline(schedule, classifier, build_smoother(classifier, config), live=live),
         classifier=classifier,
         model=choice,

@@ -12,6 +12,7 @@ import random
 import time
 import zlib
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
 from fer_edge.sources.base import Deserting, Source, SourceSettings
+from fer_edge.sources.spec import Kind
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +29,18 @@ _SUBSAMPLE = 8
 
 HANG_FACTOR = 2.0
 """A source keeps to ``read_timeout_s`` itself; only a driver that hangs in spite of that takes this many times it."""
+
+REMOTE_CAP_S: Final = 30.0
+"""The longest wait before a stream is tried again: each attempt costs a network and another machine something."""
+
+LOCAL_CAP_S: Final = 2.0
+"""The longest wait before a camera of this machine is tried again: to look whether it is there costs next to nothing,
+and whoever has just plugged it in stands beside it and waits."""
+
+
+def longest_wait_s(kind: Kind) -> float:
+    """Return the cap of :class:`Backoff` for a source of this kind, in seconds."""
+    return REMOTE_CAP_S if kind == "network" else LOCAL_CAP_S
 
 
 def fingerprint(image: UInt8Array) -> int:
@@ -109,7 +123,7 @@ class Backoff:
     def __init__(
         self,
         first_s: float = 0.5,
-        cap_s: float = 30.0,
+        cap_s: float = REMOTE_CAP_S,
         jitter: float = 0.25,
         stable_after_s: float = 10.0,
         uniform: Callable[[float, float], float] = random.uniform,
@@ -118,7 +132,7 @@ class Backoff:
 
         Args:
             first_s: seconds to wait after the first failure.
-            cap_s: the longest wait in seconds, before jitter.
+            cap_s: the longest wait in seconds, before jitter; see :func:`longest_wait_s`.
             jitter: the fraction by which a wait is made longer or shorter at random.
             stable_after_s: seconds that a source must work before the next failure counts as a first one, so that
                 one that fails right after each start is not hammered.
