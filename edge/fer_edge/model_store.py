@@ -10,10 +10,19 @@ from pathlib import Path
 from typing import Final
 
 from fer_edge.contract.tflite_file import ModelFile, read_model_file
-from fer_edge.errors import ModelError, UsageError
+from fer_edge.errors import UsageError
 
 MODEL_DIR_VARIABLE: Final = "FER_EDGE_MODELS"
 """Environment variable that names a further folder of models."""
+
+PACKAGE_FOLDER: Final = Path(str(files("fer_edge"))) / "data" / "models"
+"""Of the models that come with the package."""
+
+DEVICE_FOLDER: Final = Path("/var/lib/fer-edge/models")
+"""Where the first-boot bundle puts models, and anybody else may, on a machine with the service."""
+
+CHECKOUT_FOLDER: Final = Path(__file__).parents[2] / "models"
+"""``models/`` of the source tree: the rest of the family, which is too large for the package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +34,31 @@ class NamedModel:
 
 
 def named_models() -> list[NamedModel]:
-    """Return the bundled models, then those in ``$FER_EDGE_MODELS``.
+    """Return the bundled models, then those in ``$FER_EDGE_MODELS``, on the device and in the source tree.
 
-    A model's name is what stands before the first dot in its file's name: ``default`` for ``default.int8.tflite``.
+    A model's name is what stands before the first dot in its file's name: ``default`` for ``default.int8.tflite``. Of
+    two of one name the first one counts, and only that is returned.
     """
-    folders = [Path(str(files("fer_edge") / "data" / "models"))]
-    if extra := os.environ.get(MODEL_DIR_VARIABLE):
-        folders.append(Path(extra))
-    found = (path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.tflite")))
-    return [NamedModel(path.name.split(".")[0], path) for path in found]
+    found: dict[str, NamedModel] = {}
+    for folder in _folders():
+        for path in _models_in(folder):
+            name = path.name.split(".")[0]
+            found.setdefault(name, NamedModel(name, path))
+    return list(found.values())
+
+
+def _folders() -> list[Path]:
+    extra = os.environ.get(MODEL_DIR_VARIABLE)
+    in_source_tree = (CHECKOUT_FOLDER.parent / "pyproject.toml").is_file()
+    others = [DEVICE_FOLDER, *([CHECKOUT_FOLDER] if in_source_tree else [])]
+    return [PACKAGE_FOLDER, *([Path(extra)] if extra else []), *others]
+
+
+def _models_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".tflite" and not path.name.startswith("."))
+    except OSError:  # it is not there, or is the service's own and not this user's to read
+        return []
 
 
 def find_model(name: str) -> Path:
@@ -61,6 +86,3 @@ def readable_models() -> list[tuple[NamedModel, ModelFile]]:
         ModelError: if one of them is damaged.
     """
     return [(model, read_model_file(model.path)) for model in named_models()]
-
-
-__all__ = ["MODEL_DIR_VARIABLE", "ModelError", "NamedModel", "find_model", "named_models", "readable_models"]

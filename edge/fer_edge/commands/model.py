@@ -47,13 +47,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _use(name: str, file: Path) -> int:
     from fer_edge.contract.interpreter import load_model
-    from fer_edge.model_store import find_model, named_models
+    from fer_edge.model_store import PACKAGE_FOLDER, find_model
     from fer_edge.runtime.selection import write_selection
 
     path = find_model(name)
     model = load_model(path)
     # A bundled model is kept by its name: its path changes when fer-edge is upgraded.
-    bundled = name in [known.name for known in named_models()]
-    write_selection(file, name if bundled else str(path.absolute()))
+    write_selection(file, name if path.parent == PACKAGE_FOLDER else str(path.absolute()))
     print(f"{model.card.name} {model.card.version} (sha256 {model.file.sha256[:12]}) is chosen, in {file}")
     return 0
