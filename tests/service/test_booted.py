@@ -26,7 +26,7 @@ from tests.service.test_units import unexplained
 from tests.service.wheelhouse import REPOSITORY, add_changed, build_wheel, gather
 
 _OBSTACLE = machines.obstacle()
-_RELEASES = [name for name in ("bookworm", "trixie") if os.environ.get("FER_EDGE_NSPAWN") in ("1", name, None)]
+_RELEASES = [name for name in ("trixie", "bookworm") if os.environ.get("FER_EDGE_NSPAWN") in ("1", name, None)]
 PATIENCE_S = 180.0  # seconds do, on a machine that does nothing else
 POWER_CUTS = int(os.environ.get("FER_EDGE_POWER_CUTS", "20"))
 
