@@ -13,9 +13,12 @@ keras = pytest.importorskip("keras", reason="needs the train extra")
 
 from fer_train.models import NETWORKS, build, load_pretrained, with_softmax  # noqa: E402
 from fer_train.models.cost import multiply_accumulates  # noqa: E402
+from fer_train.models.normalized import copy_normalized  # noqa: E402
 from fer_train.optimizers import freeze_before, plateau_scale  # noqa: E402
 from fer_train.recipe import load_recipe  # noqa: E402
 from fer_train.torch_speed import use_native_kernels  # noqa: E402
+
+NO_IMAGES = np.zeros((0, 48, 48, 1), np.uint8)
 
 COST = {
     "cnn5": (0.8, 109.0),
@@ -69,7 +72,7 @@ def test_a_grey_stem_sees_what_three_equal_planes_would(tmp_path: Path) -> None:
     original = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(96, 96, 3))
     original.save_weights(tmp_path / "w.weights.h5")
     network = build("mobilenet", (96, 96, 1), 7, {"stem_stride": 2})
-    load_pretrained("mobilenet", network, str(tmp_path / "w.weights.h5"))
+    load_pretrained("mobilenet", network, str(tmp_path / "w.weights.h5"), NO_IMAGES)
     grey = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 1)).astype(np.float32)
     wanted = original(np.repeat(grey, 3, axis=3) / 127.5 - 1.0, training=False)
     backbone = keras.Model(network.inputs[0], network.get_layer("conv_pw_13_relu").output)
@@ -86,7 +89,7 @@ def test_planes_with_their_own_means_are_made_up_for(tmp_path: Path) -> None:
     original = keras.applications.VGG16(include_top=False, weights=None, input_shape=(96, 96, 3))
     original.save_weights(tmp_path / "w.weights.h5")
     network = build("vgg16", (48, 48, 1), 7, {})
-    load_pretrained("vgg16", network, str(tmp_path / "w.weights.h5"))
+    load_pretrained("vgg16", network, str(tmp_path / "w.weights.h5"), NO_IMAGES)
     grey = np.random.default_rng(0).integers(0, 256, (1, 48, 48, 1)).astype(np.float32)
     planes = np.repeat(grey, 3, axis=3) - np.array([103.939, 116.779, 123.68], np.float32)
     first = original.get_layer("block1_conv1")
@@ -97,15 +100,49 @@ def test_planes_with_their_own_means_are_made_up_for(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[:, 1:-1, 1:-1], wanted[:, 1:-1, 1:-1], rtol=1e-3, atol=1e-2)
 
 
+def test_normalizations_start_as_what_keeps_the_pretrained_features(tmp_path: Path) -> None:
+    """Random weights and textures stand in for ImageNet's and faces."""
+    keras.utils.set_random_seed(5)
+    keras.applications.VGG16(include_top=False, weights=None, input_shape=(96, 96, 3)).save_weights(
+        tmp_path / "w.weights.h5"
+    )
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (24, 12, 12, 1)).repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8)
+    plain = build("vgg16", (48, 48, 1), 7, {})
+    load_pretrained("vgg16", plain, str(tmp_path / "w.weights.h5"), coarse)
+    # Biases as a trained network has them, so that what becomes of them counts.
+    for layer in plain.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel, rng.normal(0, 0.1, bias.shape)])
+    normalized = build("vgg16", (48, 48, 1), 7, {"batch_norm": True})
+    copy_normalized(plain, normalized, coarse)
+    for name in ("block1_relu1", "block2_pool", "block5_pool"):
+        ours, theirs = (
+            np.asarray(
+                keras.ops.convert_to_numpy(
+                    keras.Model(net.inputs[0], net.get_layer(name).output)(coarse.astype(np.float32))
+                )
+            )
+            for net in (normalized, plain)
+        )
+        live = theirs.std((0, 1, 2)) > 1e-4 * theirs.std()
+        assert live.mean() > 0.5
+        ratio = ours[..., live].sum((0, 1, 2)) / theirs[..., live].sum((0, 1, 2))
+        np.testing.assert_allclose(ours[..., live], theirs[..., live] * ratio, rtol=2e-2, atol=2e-2)
+    spread = keras.Model(normalized.inputs[0], normalized.get_layer("block5_bn3").output)(coarse.astype(np.float32))
+    np.testing.assert_allclose(np.asarray(keras.ops.convert_to_numpy(spread)).std((0, 1, 2)), 1.0, atol=0.02)
+
+
 def test_weights_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad.weights.h5").write_bytes(b"no weights")
     network = build("mobilenet", (96, 96, 1), 7, {})
     for weights in (tmp_path / "bad.weights.h5", tmp_path / "absent.h5"):
         with pytest.raises(DataError, match=weights.name) as raised:
-            load_pretrained("mobilenet", network, str(weights))
+            load_pretrained("mobilenet", network, str(weights), NO_IMAGES)
         assert "\n" not in str(raised.value)
     with pytest.raises(UsageError, match="no ImageNet weights for vgg3"):
-        load_pretrained("vgg3", build("vgg3", (48, 48, 1), 7, {}), "imagenet")
+        load_pretrained("vgg3", build("vgg3", (48, 48, 1), 7, {}), "imagenet", NO_IMAGES)
 
 
 def test_a_stage_names_a_layer_that_is_there() -> None:
@@ -129,13 +166,16 @@ def test_training_goes_on_from_an_own_model_with_other_labels(tmp_path: Path) ->
     seven = build("vgg_lite", (48, 48, 1), 7, {"widths": [8, 16]})
     with_softmax(seven, 1.0).save(tmp_path / "model.keras")
     four = build("vgg_lite", (48, 48, 1), 4, {"widths": [8, 16]})
-    load_pretrained("vgg_lite", four, str(tmp_path / "model.keras"))
+    load_pretrained("vgg_lite", four, str(tmp_path / "model.keras"), NO_IMAGES)
     for name in ("block1_conv1", "block2_bn2"):
         for ours, theirs in zip(four.get_layer(name).get_weights(), seven.get_layer(name).get_weights(), strict=True):
             assert np.array_equal(ours, theirs)
     with pytest.raises(DataError, match="another size"):
         load_pretrained(
-            "vgg_lite", build("vgg_lite", (48, 48, 1), 7, {"widths": [16, 16]}), str(tmp_path / "model.keras")
+            "vgg_lite",
+            build("vgg_lite", (48, 48, 1), 7, {"widths": [16, 16]}),
+            str(tmp_path / "model.keras"),
+            NO_IMAGES,
         )
     with pytest.raises(DataError, match="other layers"):
-        load_pretrained("cnn5", build("cnn5", (48, 48, 1), 7, {}), str(tmp_path / "model.keras"))
+        load_pretrained("cnn5", build("cnn5", (48, 48, 1), 7, {}), str(tmp_path / "model.keras"), NO_IMAGES)

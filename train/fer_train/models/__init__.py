@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import keras
 
+from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.errors import UsageError
 from fer_train.models.pretrained import load_own
 
@@ -54,7 +55,7 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, options: M
         raise UsageError(f"network {name!r} cannot be built with the options {dict(options)}: {error}") from error
 
 
-def load_pretrained(name: str, network: keras.Model, weights: str) -> None:
+def load_pretrained(name: str, network: keras.Model, weights: str, images: UInt8Array) -> None:
     """Fill the network called ``name`` with pretrained weights.
 
     Args:
@@ -62,6 +63,8 @@ def load_pretrained(name: str, network: keras.Model, weights: str) -> None:
         network: what :func:`build` made, filled in place.
         weights: ``imagenet``, a file of a ``keras.applications`` backbone, or the ``.keras`` file of a finished run
             of the same network, whose last layer is taken over only if the labels are as many.
+        images: (n, height, width, channels) uint8, some of Training as the network gets them: normalizations that the
+            weights do not come with start by them.
 
     Raises:
         UsageError: if there are none for this network.
@@ -75,7 +78,7 @@ def load_pretrained(name: str, network: keras.Model, weights: str) -> None:
         raise UsageError(
             f"there are no ImageNet weights for {name}; name the .keras file of a finished run, or leave them out"
         )
-    load(network, weights)
+    load(network, weights, images)
 
 
 def with_softmax(network: keras.Model, temperature: float) -> keras.Model:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from fer_edge.contract.preprocess import UInt8Array
 from fer_train.models.pretrained import load_backbone
 
 
@@ -55,6 +56,7 @@ def with_stem_stride(backbone: keras.Model, stem: str, stride: int) -> keras.Mod
     return keras.models.clone_model(backbone, clone_function=same_but_stem)
 
 
-def load_pretrained(network: keras.Model, weights: str) -> None:
-    """Fill the backbone from ``imagenet`` or a file (see :func:`load_backbone`)."""
+def load_pretrained(network: keras.Model, weights: str, images: UInt8Array) -> None:
+    """Fill the backbone from ``imagenet`` or a file (see :func:`load_backbone`); normalizations come with them."""
+    del images
     load_backbone(network, keras.applications.MobileNet, weights)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from fer_edge.contract.preprocess import UInt8Array
 from fer_train.models.mobilenet import with_stem_stride
 from fer_train.models.pretrained import load_backbone
 
@@ -40,6 +41,7 @@ def build(
     return keras.Model(backbone.inputs[0], logits, name="mobilenet_v2")
 
 
-def load_pretrained(network: keras.Model, weights: str) -> None:
-    """Fill the backbone from ``imagenet`` or a file (see :func:`load_backbone`)."""
+def load_pretrained(network: keras.Model, weights: str, images: UInt8Array) -> None:
+    """Fill the backbone from ``imagenet`` or a file (see :func:`load_backbone`); normalizations come with them."""
+    del images
     load_backbone(network, keras.applications.MobileNetV2, weights)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from fer_edge.contract.preprocess import UInt8Array
+from fer_train.models.normalized import copy_normalized
 from fer_train.models.pretrained import load_backbone
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -38,7 +40,7 @@ def build(
     Args:
         input_shape: (height, width, channels) of the raw pixels, 0 to 255; sides of at least 32.
         classes: number of logits.
-        batch_norm: normalize after each convolution, which training from scratch needs and ImageNet's weights exclude.
+        batch_norm: normalize after each convolution; training from scratch needs it, fine-tuning is faster with it.
         dense: units of the two hidden dense layers.
         dropout: share of their outputs dropped while training.
         l2: penalty on the squares of all kernels, added to the loss.
@@ -74,10 +76,20 @@ def build(
     return keras.Model(inputs, logits, name="vgg16")
 
 
-def load_pretrained(network: keras.Model, weights: str) -> None:
-    """Fill the convolutions from ``imagenet`` or a file (see :func:`load_backbone`)."""
-    load_backbone(network, keras.applications.VGG16, weights, PLANE_MEANS)
-    for layer in network.layers:
+def load_pretrained(network: keras.Model, weights: str, images: UInt8Array) -> None:
+    """Fill the convolutions from ``imagenet`` or a file (see :func:`load_backbone`).
+
+    Args:
+        network: filled in place; where it normalizes, the normalizations too, by what ``images`` make of the weights.
+        weights: ``imagenet`` or a file.
+        images: (n, height, width, channels) uint8, some of Training.
+    """
+    normalizes = any(isinstance(layer, layers.BatchNormalization) for layer in network.layers)
+    plain = build(network.input_shape[1:], 1) if normalizes else network
+    load_backbone(plain, keras.applications.VGG16, weights, PLANE_MEANS)
+    for layer in plain.layers:
         if isinstance(layer, keras.layers.Conv2D):
             kernel, bias = layer.get_weights()
             layer.set_weights([kernel, bias / SPREAD])
+    if normalizes:
+        copy_normalized(plain, network, images)
