@@ -141,8 +141,8 @@ class Machine:
     def boot(self, *options: str) -> None:
         """Boot it; returns when systemd says that it is done."""
         self.switch_on(*options)
-        answers = ("running", "degraded")
-        if not wait_until(lambda: self._says("systemctl", "is-system-running") in answers, BOOT_LIMIT_S):
+        wait_until(lambda: self._is_off() or self._is_booted(), BOOT_LIMIT_S)
+        if not self._is_booted():
             raise AssertionError(f"{self.release} does not boot:\n{self.console()[-3000:]}")
 
     def switch_on(self, *options: str, kernel: Sequence[str] = ()) -> None:
@@ -262,12 +262,18 @@ class Machine:
         self.run("journalctl", "--sync")
         return self.run("journalctl", "--boot", "--unit", unit, "--no-pager", "--output", "cat").stdout
 
+    def _is_booted(self) -> bool:
+        return self._says("systemctl", "is-system-running") in ("running", "degraded")
+
+    def _is_off(self) -> bool:
+        return self._container is None or self._container.poll() is not None
+
     def _says(self, *command: str) -> str:
         return self.run(*command, check=False).stdout.strip() if self._leader() is not None else ""
 
     def _leader(self) -> int | None:
         """The container's process 1, as this machine numbers it."""
-        if self._container is None or self._container.poll() is not None:
+        if self._container is None or self._is_off():
             return None
         children = Path(f"/proc/{self._container.pid}/task/{self._container.pid}/children").read_text().split()
         return int(children[0]) if children else None
