@@ -53,18 +53,19 @@ def test_votes_follow_the_rows_of_a_data_set_and_of_a_split(data: Fer2013, tmp_p
         assert np.array_equal(labels, part.labels)
 
 
-def test_a_majority_is_strict_and_one_of_the_seven() -> None:
+def test_a_majority_is_more_than_half_and_one_of_the_seven() -> None:
     #                  ne hap sur sad ang dis fea con unk NF
-    votes = np.array([[4, 0, 0, 3, 3, 0, 0, 0, 0, 0],
+    votes = np.array([[6, 0, 0, 3, 1, 0, 0, 0, 0, 0],
                       [0, 0, 0, 0, 6, 0, 4, 0, 0, 0],
                       [5, 5, 0, 0, 0, 0, 0, 0, 0, 0],
                       [1, 0, 0, 0, 0, 0, 0, 9, 0, 0],
                       [4, 0, 0, 0, 0, 0, 0, 0, 6, 0],
                       [0, 0, 0, 0, 0, 0, 0, 0, 0, 10],
                       [5, 0, 0, 0, 0, 0, 0, 0, 0, 5],
-                      [0, 0, 0, 0, 0, 4, 3, 3, 0, 0]], np.float32)  # fmt: skip
+                      [0, 0, 0, 0, 0, 4, 3, 3, 0, 0],
+                      [0, 0, 0, 0, 0, 4, 3, 0, 0, 0]], np.float32)  # fmt: skip
     labels, valid = majority_labels(votes)
-    assert valid.tolist() == [True, True, False, False, False, False, False, True]
+    assert valid.tolist() == [True, True, False, False, False, False, False, False, True]
     assert [LABELS[i] for i in labels[valid]] == ["neutral", "angry", "disgust"]
     assert labels.dtype == np.int64
 
@@ -122,8 +123,8 @@ def test_the_published_votes_fit_the_data_set(fer2013_path: Path) -> None:
     real = load(fer2013_path, cache=False)
     votes = load_votes(path, real)
     labels, valid = majority_labels(votes)
-    assert valid.sum() == 33_500
-    assert (labels == real.labels)[valid].mean() == pytest.approx(0.657, abs=0.001)
+    assert valid.sum() == 27_307
+    assert (labels == real.labels)[valid].mean() == pytest.approx(0.718, abs=0.001)
     mixed = replace(real, labels=np.random.default_rng(0).permutation(real.labels))
     with pytest.raises(DataError, match="confirm only"):
         load_votes(path, mixed)

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         metavar="ferplus=FILE",
-        help="take the majority of FER+'s votes as the truth, on the images where it is one of the labels",
+        help="the truth is what more than half of FER+'s voters saw, on the images where that is one of the labels",
     )
     parser.add_argument("--flip", action="store_true", help="report the average with the mirror image as well (TTA)")
     parser.add_argument("--against", metavar="MODEL", help="another model, compared image by image (McNemar)")

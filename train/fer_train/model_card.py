@@ -83,9 +83,9 @@ def render(path: Path, measured: Measured, command: str) -> str:
         f"version {card.version}, licence {card.licence}.\n\nSHA-256 `{file.sha256}`.",
         "## What it is for\n\n" + card.intended_use + "\n\n**Not for:** " + card.prohibited_use,
         "## Accuracy\n\n" + _accuracy_table(measured) + "\n\n"
-        "Training beside the test splits shows what was learnt by heart. FER2013's own labels are noisy: the majority "
-        "of ten people who looked at the images (FER+) agrees with 64 % of them, so both truths are given. 95 % "
-        "intervals are bootstrapped over the images.",
+        "Training beside the test splits shows what was learnt by heart. FER2013's own labels are noisy: ten "
+        "people looked at each image (FER+); where more than half of them saw the same, 72 % of the labels do, too. "
+        "So both truths are given. 95 % intervals are bootstrapped over the images.",
         "## Expression by expression (PrivateTest, FER2013's labels)\n\n" + _class_table(private),
         "## Other crops, light and focus (PrivateTest)\n\n" + _robustness_table(measured.robustness),
         "## How it was made\n\n" + _training(card) + "\n\n" + _quantization(card),
