@@ -41,6 +41,9 @@ PROBED = 2
 CORE = {"bookworm": "cortex-a72", "trixie": "cortex-a76"}
 """What ``evaluate`` runs on: Pi 4 and Pi 5, for which XNNPACK has different kernels. All else runs on the older one,
 whose instructions are those of every board from the Pi Zero 2 W on: wheels built for newer ones would be killed."""
+LOST_AT_A_CUT = 5
+"""Frames of the demo: with costs 10, 30 and 100 times as high as an x86-64 machine's they were 3, 1 and 0 (not fewer the
+faster a machine is: a face is held for 8 frames, and then the slice of the picture that is due may hold it or not)."""
 LARGEST = 0.05
 """Probability: what the rounding of eleven layers may add up to. README.md says what was found: nothing at all."""
 
@@ -273,7 +276,10 @@ def test_benchmark_runs_with_the_base_install_and_says_that_it_is_emulated(
 def test_demo_sees_the_same_expressions(
     root: EmulatedRoot, reference: Path, tmp_path: Path, figures: list[str]
 ) -> None:
-    """Which frames are scanned depends on the time that it takes: the slower machine may miss a second visitor."""
+    """Which frames are scanned depends on the time that it takes: the slower machine may miss a second visitor.
+
+    At the scene's two cuts it may lose the first one, too, for as long as it takes to scan the picture slice by slice.
+    """
     here: dict[str, Any] = json.loads(on_this_machine(reference, "demo", "--json", "--out", tmp_path))
     started = time.monotonic()
     there: dict[str, Any] = json.loads(root.fer_edge("demo", "--json", "--out", "/root/demo"))
@@ -284,6 +290,7 @@ def test_demo_sees_the_same_expressions(
     )
     assert there["machine"] == "aarch64"
     assert there["model_sha256"] == here["model_sha256"]
-    assert there["frames"] == here["frames"] == there["frames_with_face"]
+    assert there["frames"] == here["frames"]
+    assert there["frames"] - there["frames_with_face"] <= 2 * LOST_AT_A_CUT
     assert next(iter(there["expressions"])) == next(iter(here["expressions"]))
     assert all((root.root / file.lstrip("/")).stat().st_size > 10_000 for file in there["files"])
