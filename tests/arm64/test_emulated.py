@@ -42,8 +42,8 @@ CORE = {"bookworm": "cortex-a72", "trixie": "cortex-a76"}
 """What ``evaluate`` runs on: Pi 4 and Pi 5, for which XNNPACK has different kernels. All else runs on the older one,
 whose instructions are those of every board from the Pi Zero 2 W on: wheels built for newer ones would be killed."""
 LOST_AT_A_CUT = 5
-"""Frames of the demo: with costs 10, 30 and 100 times as high as an x86-64 machine's they were 3, 1 and 0 (not fewer the
-faster a machine is: a face is held for 8 frames, and then the slice of the picture that is due may hold it or not)."""
+"""Frames of the demo. A face is held for 8; then it depends on which slice of the picture is due. On an x86-64 machine
+3, 1 and 0 were lost where a search was made to seem 10, 30 and 100 times as long."""
 LARGEST = 0.05
 """Probability: what the rounding of eleven layers may add up to. README.md says what was found: nothing at all."""
 
