@@ -100,7 +100,7 @@ def release(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def root(
     release: str, wheel: Path, material: Path, tmp_path_factory: pytest.TempPathFactory, figures: list[str]
-) -> EmulatedRoot:
+) -> Iterator[EmulatedRoot]:
     """An arm64 root with fer-edge installed as on a kiosk; the installer runs its own doctor."""
     folder = tmp_path_factory.mktemp(f"arm64-{release}")
     wheels = gather(release, wheel, folder / "wheels", "aarch64")
@@ -114,7 +114,8 @@ def root(
     figures.append(
         f"{release}: root {unpacked - started:.0f} s, install.sh with its doctor {time.monotonic() - unpacked:.0f} s"
     )
-    return made
+    yield made
+    shutil.rmtree(made.root)  # pytest would keep it for three runs
 
 
 @pytest.fixture(scope="module")
