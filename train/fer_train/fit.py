@@ -163,8 +163,8 @@ def fingerprint_of(recipe: Recipe, data: TrainingData, teachers: Teachers | None
     """Digest of all that decides a run: recipe, images, targets, teachers, backend, versions of Keras and NumPy."""
     backend = (keras.backend.backend(), keras.__version__, np.__version__)
     taught_by = teachers.sha256 if teachers is not None else []
-    # Without `parallel`: any number of workers is the same run.
-    decides = {key: value for key, value in msgspec.to_builtins(recipe).items() if key != "parallel"}
+    # Without what changes no step: any number of workers is the same run, and the start is mixed in after the last.
+    decides = {k: v for k, v in msgspec.to_builtins(recipe).items() if k not in ("parallel", "start_share")}
     parts = (msgspec.json.encode(decides), data.sha256, taught_by, *backend)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 

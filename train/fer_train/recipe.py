@@ -93,6 +93,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     it may go on with another number of them."""
     pretrained: str = ""
     """``imagenet``, a file of weights, or empty to start from random weights."""
+    start_share: Fraction = 0.0
+    """Share of the finished model that the run went on from in the weights that are saved: the mean of both is often
+    better than either, on changed images too (Wortsman et al. 2022, arXiv:2109.01903). Not part of what a run is: a
+    finished one can be ended again with another share."""
     input: InputSpec = FER2013_INPUT
     network: dict[str, Any] = {}
     """Options of the network's own ``build``."""

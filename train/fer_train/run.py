@@ -26,7 +26,7 @@ from fer_edge.contract.files import atomic_write, write_bytes
 from fer_edge.errors import UsageError
 from fer_train import torch_speed
 from fer_train.batches import predict
-from fer_train.checkpoint import RunState
+from fer_train.checkpoint import Arrays, RunState
 from fer_train.distillation import Teachers, load_teachers
 from fer_train.fer2013 import Fer2013, load
 from fer_train.fer2013.ferplus import load_votes
@@ -34,6 +34,7 @@ from fer_train.fit import fingerprint_of, fit, restore
 from fer_train.metrics import best_temperature, evaluate
 from fer_train.models import with_softmax
 from fer_train.models.cost import multiply_accumulates
+from fer_train.models.mixing import load_start, mixed
 from fer_train.recipe import Recipe, with_changes
 from fer_train.recipe_file import recipe_text
 from fer_train.rehearsal import rehearse
@@ -87,6 +88,7 @@ def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: 
     votes = None if files.ferplus is None else load_votes(files.ferplus, source)
     data = prepare(recipe, source, votes)
     teachers = load_teachers(files.teachers, recipe, data.pixels)
+    start = load_start(recipe)
     if dry_run:
         rehearse(recipe, data, teachers, console, workers)
         return None
@@ -94,7 +96,7 @@ def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: 
     if workers.share(fingerprint.encode()) != fingerprint.encode():
         raise UsageError("this process was given another recipe, data set or software than the first one of the run")
     model_path = files.out / "model.keras"
-    if workers.share(b"finished" if _is_finished(files.out, fingerprint) else b""):
+    if workers.share(b"finished" if _is_finished(files.out, fingerprint, recipe) else b""):
         console.print(f"{model_path}: this run is finished already")
         return model_path
     console.print(
@@ -109,7 +111,7 @@ def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: 
         return model_path
     state = _fit_with_progress(recipe, data, teachers, files, fingerprint, console, workers)
     workers.close()
-    _finish(recipe, source, teachers, files, state, console)
+    _finish(recipe, source, teachers, files, state, start, console)
     return model_path
 
 
@@ -159,11 +161,17 @@ def _fit_with_progress(
 
 
 def _finish(
-    recipe: Recipe, data: Fer2013, teachers: Teachers | None, files: RunFiles, state: RunState, console: Console
+    recipe: Recipe,
+    data: Fer2013,
+    teachers: Teachers | None,
+    files: RunFiles,
+    state: RunState,
+    start: Arrays | None,
+    console: Console,
 ) -> None:
     """Calibrate on PublicTest, save the model in float32, and write down all there is to know of it."""
     out = files.out
-    network = restore(recipe, len(recipe.classes), state.best)
+    network = restore(recipe, len(recipe.classes), mixed(state.best, start, recipe.start_share))
     public = split_of(recipe, data, "PublicTest")
     temperature = best_temperature(predict(network, public.pixels, recipe.input), public.labels)
     model = with_softmax(network, temperature)
@@ -189,6 +197,7 @@ def _finish(
         "epochs": state.epoch,
         "chosen_epoch": state.best_epoch,
         "chosen_by": "accuracy of the averaged weights on PublicTest",
+        "start_share": recipe.start_share,
         "temperature": temperature,
         "figures": figures,
         "seconds": sum(entry["seconds"] for entry in state.history),
@@ -240,13 +249,14 @@ def draw_history(state: RunState, path: Path) -> None:
         figure.savefig(partial, format="svg")
 
 
-def _is_finished(out: Path, fingerprint: str) -> bool:
+def _is_finished(out: Path, fingerprint: str, recipe: Recipe) -> bool:
     try:
         record = msgspec.json.decode((out / "training.json").read_bytes(), type=dict[str, Any])
         digest = hashlib.sha256((out / "model.keras").read_bytes()).hexdigest()
     except (OSError, msgspec.DecodeError):
         return False
-    return record.get("fingerprint") == fingerprint and record.get("model_sha256") == digest
+    same_end = record.get("start_share", 0.0) == recipe.start_share
+    return same_end and record.get("fingerprint") == fingerprint and record.get("model_sha256") == digest
 
 
 def how_to_go_on(out: Path) -> str:
