@@ -53,6 +53,21 @@ def test_each_setting_changes_something(synthetic_fer2013: SyntheticFer2013, fie
     assert not np.array_equal(augment(image, settings, np.random.default_rng(1)), image)
 
 
+def test_overexposure_goes_upwards_only() -> None:
+    image = np.full((48, 48), 100, np.uint8)
+    over, both = (
+        msgspec.structs.replace(NOTHING, **{field: 1.0, **extra})
+        for field, extra in (("overexposure", {"exposure": 0.25}), ("exposure", {"overexposure": 0.25}))
+    )
+    rng = np.random.default_rng(0)
+    levels = [int(augment(image, over, rng)[0, 0]) for _ in range(200)]
+    assert min(levels) in range(84, 88)  # 100 * 2 ** -0.25
+    assert max(levels) in range(195, 201)  # 100 * 2
+    levels = [int(augment(image, both, rng)[0, 0]) for _ in range(200)]
+    assert min(levels) in range(50, 53)
+    assert max(levels) in range(195, 201)
+
+
 def recipe_of(augmentation: Augmentation) -> Recipe:
     return Recipe(model="vgg_lite", epochs=1, batch_size=16, seed=3, augmentation=augmentation)
 

@@ -36,6 +36,8 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Largest change of the logarithm of gamma either way."""
     exposure: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.0
     """Largest change of the binary logarithm of the gain either way; what is brighter than white is white."""
+    overexposure: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.0
+    """The same upwards, where that is more: what has become white is lost, and what has become dark is not."""
     blur: Fraction = 0.1
     """Probability of a Gaussian blur."""
     blur_sigma: Annotated[float, msgspec.Meta(ge=0.3, le=3.0)] = 1.0
@@ -100,5 +102,6 @@ def _tone_curve(
     ramp = np.linspace(0.0, 1.0, 256) ** float(np.exp(settings.gamma * gamma))
     middle = float(ramp[round(mean)])
     curve = (ramp - middle) * (1.0 + settings.contrast * contrast) + middle + settings.brightness * brightness
-    curve *= 2.0 ** (settings.exposure * exposure)
+    largest = max(settings.exposure, settings.overexposure) if exposure > 0.0 else settings.exposure
+    curve *= 2.0 ** (largest * exposure)
     return np.asarray(np.clip(np.round(255.0 * curve), 0, 255), np.uint8)
