@@ -9,7 +9,8 @@ def without_folders(command: str) -> str:
     """Shorten absolute paths to names: what is published tells nothing about the folders of who made it.
 
     Args:
-        command: as typed; of ``--data=PATH`` and ``ferplus=PATH`` the path is shortened, too.
+        command: as typed; of ``--data=PATH`` and ``ferplus=PATH`` the path is shortened, too. A ``model.keras`` keeps
+            the name of its run's folder, for all are called so.
     """
     try:
         words = shlex.split(command)
@@ -25,4 +26,9 @@ def file_name(path: str) -> str:
 
 def _without_folder(word: str) -> str:
     option, equals, value = word.rpartition("=")
-    return f"{option}{equals}{file_name(value)}" if value.startswith("/") else word
+    if not value.startswith("/"):
+        return word
+    run, _, name = value.rpartition("/")
+    return (
+        f"{option}{equals}{file_name(run)}/{name}" if name == "model.keras" else f"{option}{equals}{file_name(value)}"
+    )
