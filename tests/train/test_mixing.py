@@ -46,7 +46,7 @@ def test_what_is_saved_lies_between_the_start_and_the_end(first: Path) -> None:
     for share in (0.0, 0.25):
         assert train(going_on(first, share), files, threads=1) == files.out / "model.keras"
         saved[share] = kernels(files.out / "model.keras")
-        assert json.loads((files.out / "training.json").read_bytes())["start_share"] == share
+        assert json.loads((files.out / "training.json").read_bytes())["recipe"]["start_share"] == share
     start = kernels(first / "first" / "model.keras")
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(start, saved[0.0], strict=True))
     for before, after, between in zip(start, saved[0.0], saved[0.25], strict=True):

@@ -197,7 +197,6 @@ def _finish(
         "epochs": state.epoch,
         "chosen_epoch": state.best_epoch,
         "chosen_by": "accuracy of the averaged weights on PublicTest",
-        "start_share": recipe.start_share,
         "temperature": temperature,
         "figures": figures,
         "seconds": sum(entry["seconds"] for entry in state.history),
@@ -255,7 +254,8 @@ def _is_finished(out: Path, fingerprint: str, recipe: Recipe) -> bool:
         digest = hashlib.sha256((out / "model.keras").read_bytes()).hexdigest()
     except (OSError, msgspec.DecodeError):
         return False
-    same_end = record.get("start_share", 0.0) == recipe.start_share
+    # Not in the fingerprint, for the epochs do not depend on it.
+    same_end = record.get("recipe", {}).get("start_share", 0.0) == recipe.start_share
     return same_end and record.get("fingerprint") == fingerprint and record.get("model_sha256") == digest
 
 

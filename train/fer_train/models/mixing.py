@@ -13,7 +13,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.errors import DataError, UsageError
+from fer_edge.errors import UsageError
+from fer_train.models.pretrained import load_finished
 from fer_train.recipe import Recipe
 
 
@@ -31,11 +32,7 @@ def load_start(recipe: Recipe) -> list[NDArray[np.float32]] | None:
             f"the recipe keeps a share of {recipe.start_share:g} of the model it starts from (start_share): "
             "name a finished model.keras with --weights"
         )
-    try:
-        saved = keras.saving.load_model(recipe.pretrained, compile=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise DataError(f"{recipe.pretrained}: is not a readable .keras model ({reason})") from error
+    saved = load_finished(recipe.pretrained)
     if saved.output_shape[-1] != len(recipe.classes):
         raise UsageError(
             f"{recipe.pretrained}: tells {saved.output_shape[-1]} expressions apart and the recipe "

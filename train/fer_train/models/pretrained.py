@@ -54,16 +54,26 @@ def load_backbone(
         raise DataError(f"{weights}: only {copied} of the layers of {name} have a place in {network.name}")
 
 
+def load_finished(path: str) -> keras.Model:
+    """Load the ``model.keras`` of a finished run, to go on from it.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise DataError(f"{path}: is not a readable .keras model ({reason})") from error
+
+
 def load_own(network: keras.Model, path: str) -> None:
     """Copy the weights of a finished run of the same network, but those of a last layer for other labels.
 
     Raises:
         DataError: if the file cannot be read, or is of another network.
     """
-    try:
-        saved = keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path}: is not a readable .keras model ({str(error).splitlines()[0][:120]})") from error
+    saved = load_finished(path)
     theirs = {layer.name: layer for layer in saved.layers if layer.weights}
     ours = [layer for layer in network.layers if layer.weights]
     if [layer.name for layer in ours] != list(theirs):
