@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.errors import ModelError, UsageError
 from tests.train.synthetic_fer2013 import SyntheticFer2013
 
@@ -20,7 +23,7 @@ keras = pytest.importorskip("keras", reason="needs the train extra")
 
 from fer_train.batches import TrainingBatches, predict  # noqa: E402
 from fer_train.checkpoint import RunState  # noqa: E402
-from fer_train.distillation import DistillationLoss, load_teachers, target_accuracy  # noqa: E402
+from fer_train.distillation import DistillationLoss, Teacher, load_teachers, target_accuracy  # noqa: E402
 from fer_train.fer2013 import Fer2013, Fer2013Warning  # noqa: E402
 from fer_train.fit import fingerprint_of, fit, restore  # noqa: E402
 from fer_train.recipe import Recipe, load_recipe  # noqa: E402
@@ -138,6 +141,64 @@ def test_the_teachers_see_what_the_student_sees(synthetic: SyntheticFer2013, tea
     logits = np.log(np.maximum(keras.ops.convert_to_numpy(model(pixels)), 1e-30)) / 2.0
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.testing.assert_allclose(targets[:, 7:], powers / powers.sum(axis=1, keepdims=True), atol=1e-3)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images a teacher was shown, call by call."""
+    calls: list[int] = []
+    answer = Teacher.logits
+
+    def counting(self: Teacher, images: UInt8Array) -> NDArray[np.float32]:
+        calls.append(len(images))
+        return answer(self, images)
+
+    monkeypatch.setattr(Teacher, "logits", counting)
+    return calls
+
+
+def test_views_come_again_and_are_answered_once(
+    synthetic: SyntheticFer2013, teacher: Path, tmp_path: Path, asked: list[int]
+) -> None:
+    """Four epochs of two views, whole and interrupted after the third."""
+    recipe = changed(epochs=4, distillation={"weight": 0.7, "temperature": 2.0, "views": 2})
+    prepared = prepare(recipe, synthetic.as_data())
+
+    def run(checkpoint: Path, until: int) -> RunState:
+        class Stopped(Exception):  # noqa: N818
+            pass
+
+        def stop(state: RunState) -> None:
+            if state.epoch == until:
+                raise Stopped
+
+        teachers = load_teachers([teacher], recipe, prepared.pixels)
+        with contextlib.suppress(Stopped):
+            fit(recipe, prepared, checkpoint, "one run", teachers, stop)
+        return RunState.load(checkpoint)
+
+    whole = run(tmp_path / "whole.npz", until=4)
+    once = len(prepared.pixels) // recipe.batch_size * recipe.batch_size
+    assert sum(asked) == 2 * once
+    run(tmp_path / "halves.npz", until=3)
+    assert sum(asked) == 4 * once
+    resumed = run(tmp_path / "halves.npz", until=4)
+    assert sum(asked) == 4 * once, "the answers were lost with the process"
+    tolerance = 1e-4 if keras.backend.backend() == "tensorflow" else 0.0
+    for ours, theirs in zip(resumed.weights, whole.weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=tolerance)
+
+
+def test_a_view_that_comes_again_is_the_same_to_the_bit(synthetic: SyntheticFer2013, teacher: Path) -> None:
+    recipe = changed(distillation={"weight": 0.7, "views": 2})
+    prepared = prepare(recipe, synthetic.as_data())
+    teachers = load_teachers([teacher], recipe, prepared.pixels)
+    first, other, again = (TrainingBatches(prepared, recipe, epoch, teachers)[1] for epoch in (0, 1, 2))
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.abs(first[0] - other[0]).max() > 1
+    never = changed(distillation={"weight": 0.7})
+    np.testing.assert_array_equal(TrainingBatches(prepared, never, 0, teachers)[1][1], first[1])
 
 
 def test_the_loss_of_distillation_is_the_papers() -> None:

@@ -23,7 +23,7 @@ class TrainingBatches(keras.utils.PyDataset):
     """One epoch of shuffled, augmented batches.
 
     Order and augmentation are functions of (seed, epoch, position) alone, so an epoch that is run again after a crash
-    is the same epoch.
+    is the same epoch; where a recipe repeats its views, of (seed, view, position).
     """
 
     def __init__(
@@ -40,9 +40,11 @@ class TrainingBatches(keras.utils.PyDataset):
         part of each batch.
         """
         super().__init__()
-        self._data, self._recipe, self._epoch, self._teachers = data, recipe, epoch, teachers
+        self._data, self._recipe, self._teachers = data, recipe, teachers
+        views = recipe.distillation.views if teachers is not None else 0
+        self._view = epoch % views if views else epoch
         self._sharers = workers  # Keras' class has a _workers of its own
-        rng = np.random.default_rng((recipe.seed, epoch))
+        rng = np.random.default_rng((recipe.seed, self._view))
         n = len(data.pixels)
         self._order = rng.permutation(n) if data.chance is None else rng.choice(n, n, p=data.chance)
 
@@ -53,18 +55,25 @@ class TrainingBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Batch:
         """Return one batch."""
         recipe, data = self._recipe, self._data
-        rows = self._order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
+        first = index * recipe.batch_size
+        rows = self._order[first : first + recipe.batch_size]
         part = self._sharers.part_of(len(rows))
-        bits = np.random.PCG64((recipe.seed, self._epoch, index))
+        bits = np.random.PCG64((recipe.seed, self._view, index))
         bits.advance(part.start * DRAWS)
         rng = np.random.Generator(bits)
         rows = rows[part]
         changed = np.stack([augment(data.pixels[r], recipe.augmentation, rng) for r in rows])
         targets = data.targets[rows]
         if self._teachers is not None:
-            seen = None if recipe.distillation.view == "original" else changed
             with self._sharers.outside():
-                targets = np.concatenate([targets, self._teachers.answers(rows, seen)], axis=1)
+                if recipe.distillation.view == "original":
+                    taught = self._teachers.answers(rows, None)
+                elif recipe.distillation.views:
+                    places = slice(first + part.start, first + part.start + len(rows))
+                    taught = self._teachers.answers_to_view(self._view, places, changed)
+                else:
+                    taught = self._teachers.answers(rows, changed)
+            targets = np.concatenate([targets, taught], axis=1)
         batch = (batch_input(changed, recipe.input).astype(np.float32), targets)
         return batch if data.weights is None else (*batch, data.weights[rows])
 

@@ -34,6 +34,8 @@ class RunState:
     best: Arrays = field(default_factory=list)
     """The averages of the epoch that did best on PublicTest."""
     best_epoch: int = 0
+    answers: Arrays = field(default_factory=list)
+    """What teachers answered to the views that a recipe repeats, so that a run that goes on need not ask again."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One entry an epoch."""
     public_logits: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32), init=False)
@@ -91,4 +93,4 @@ class RunState:
             raise DataError(f"{where}: damaged checkpoint ({error}); delete it to start this run anew") from error
 
 
-_GROUPS: Sequence[str] = ("weights", "optimizer", "average", "best")
+_GROUPS: Sequence[str] = ("weights", "optimizer", "average", "best", "answers")

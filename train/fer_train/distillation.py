@@ -64,8 +64,11 @@ class Teachers:
             if teacher.classes != recipe.classes:
                 raise UsageError(f"{teacher.name} tells apart {', '.join(teacher.classes)}, which are other classes")
         self._teachers, self._temperature = tuple(teachers), recipe.distillation.temperature
-        self._originals = originals
+        self._originals, self._classes = originals, len(recipe.classes)
         self._kept: NDArray[np.float32] | None = None
+        self.kept_views: list[NDArray[np.float32]] = []
+        """What was answered to views that come again: (n, classes) each, NaN where nobody asked yet. The list may be
+        replaced, by one of an earlier session."""
 
     @property
     def sha256(self) -> list[str]:
@@ -86,6 +89,21 @@ class Teachers:
             parts = [self._answer(self._originals[i : i + 256]) for i in range(0, len(self._originals), 256)]
             self._kept = np.concatenate(parts)
         return self._kept[rows]
+
+    def answers_to_view(self, view: int, places: slice, seen: UInt8Array) -> NDArray[np.float32]:
+        """Return softened probabilities (n, classes) float32 to images that come again, asked for the first time only.
+
+        Args:
+            view: which of the epochs whose images come again, from 0.
+            places: where in that epoch the images are.
+            seen: (n, 48, 48) uint8, the images as the student sees them.
+        """
+        while len(self.kept_views) <= view:
+            self.kept_views.append(np.full((len(self._originals), self._classes), np.nan, np.float32))
+        answers = self.kept_views[view][places]
+        if np.isnan(answers).any():
+            answers[:] = self._answer(seen)
+        return answers.copy()
 
     def _answer(self, images: UInt8Array) -> NDArray[np.float32]:
         softened = [_softmax(teacher.logits(images) / self._temperature) for teacher in self._teachers]

@@ -118,6 +118,8 @@ def fit(
     with dtype_policy(recipe.precision), workers.scope():
         network = _network(recipe, data, pretrained=not stored)
         state = _start(network, stored, checkpoint, fingerprint)
+        if teachers is not None:
+            teachers.kept_views = state.answers
         with workers.outside():
             answering = restore(recipe, data.targets.shape[1], state.average) if workers.evaluates_apart else network
         for first, last, stage in recipe.stage_spans():

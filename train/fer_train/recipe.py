@@ -63,6 +63,9 @@ class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     view: Literal["augmented", "original"] = "augmented"
     """What the teachers see: each augmented image anew (slower and better: Beyer et al. 2022, arXiv:2106.05237), or the
     original once, kept in memory."""
+    views: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """After so many epochs the augmented images are those of the first ones again, so teachers answer each only once:
+    fewer different images for a fraction of the time. 0: no image comes twice."""
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
