@@ -201,6 +201,22 @@ def test_a_view_that_comes_again_is_the_same_to_the_bit(synthetic: SyntheticFer2
     np.testing.assert_array_equal(TrainingBatches(prepared, never, 0, teachers)[1][1], first[1])
 
 
+def test_a_teacher_may_see_the_mirror_image_as_well(synthetic: SyntheticFer2013, teacher: Path) -> None:
+    """The mean is the same for an image and its mirror image, and it is the mean of the two plain answers."""
+    images = prepare(TINY, synthetic.as_data()).pixels[:8]
+    flipped, rows = np.ascontiguousarray(images[:, :, ::-1]), np.arange(8)
+    plain, both = (
+        load_teachers([teacher], changed(distillation={"weight": 0.5, "temperature": 20.0, "mirror": mirror}), images)
+        for mirror in (False, True)
+    )
+    assert plain is not None
+    assert both is not None
+    one, other = plain.answers(rows, images), plain.answers(rows, flipped)
+    assert np.abs(one - other).max() > 1e-4
+    np.testing.assert_allclose(both.answers(rows, images), (one + other) / 2, atol=1e-6)
+    np.testing.assert_allclose(both.answers(rows, flipped), (one + other) / 2, atol=1e-6)
+
+
 def test_the_loss_of_distillation_is_the_papers() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(5, 3)).astype(np.float32)

@@ -64,6 +64,7 @@ class Teachers:
             if teacher.classes != recipe.classes:
                 raise UsageError(f"{teacher.name} tells apart {', '.join(teacher.classes)}, which are other classes")
         self._teachers, self._temperature = tuple(teachers), recipe.distillation.temperature
+        self._mirror = recipe.distillation.mirror
         self._originals, self._classes = originals, len(recipe.classes)
         self._kept: NDArray[np.float32] | None = None
         self.kept_views: list[NDArray[np.float32]] = []
@@ -106,7 +107,8 @@ class Teachers:
         return answers.copy()
 
     def _answer(self, images: UInt8Array) -> NDArray[np.float32]:
-        softened = [_softmax(teacher.logits(images) / self._temperature) for teacher in self._teachers]
+        shown = [images, np.ascontiguousarray(images[:, :, ::-1])] if self._mirror else [images]
+        softened = [_softmax(teacher.logits(s) / self._temperature) for teacher in self._teachers for s in shown]
         return np.asarray(np.mean(softened, axis=0), np.float32)
 
 

@@ -63,6 +63,8 @@ class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     view: Literal["augmented", "original"] = "augmented"
     """What the teachers see: each augmented image anew (slower and better: Beyer et al. 2022, arXiv:2106.05237), or the
     original once, kept in memory."""
+    mirror: bool = False
+    """Whether teachers are asked about the mirror image as well, and the mean of both is taught: twice the time."""
     views: Annotated[int, msgspec.Meta(ge=0)] = 0
     """After so many epochs the augmented images are those of the first ones again, so teachers answer each only once:
     fewer different images for a fraction of the time. 0: no image comes twice."""
