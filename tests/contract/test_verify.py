@@ -11,6 +11,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from fer_edge.contract.interpreter import bare_interpreter, load_model
+from fer_edge.contract.operators import RULES, check_operator
 from fer_edge.contract.verify import verify_model
 from fer_edge.errors import ModelError
 from tests.contract.campaign import run_campaign
@@ -37,6 +38,15 @@ def test_a_network_of_many_operators_is_accepted_and_runs(tmp_path: Path, dtype:
     assert len(graph.operators) == 11
     probabilities = load_model(path).invoke(np.zeros((1, 16, 16, 1), np.uint8))
     np.testing.assert_allclose(probabilities.sum(), 1.0, rtol=1e-5)
+
+
+def test_multiplications_are_counted_as_papers_do() -> None:
+    """A filter of a depthwise convolution sees one channel, one of a plain convolution all of them."""
+    graph = verify_model(SmallGraph().bytes(), "small")
+    counted = {RULES[operator.code].name: check_operator(graph, operator) for operator in graph.operators}
+    assert counted["CONV_2D"] == 8 * 8 * 4 * (3 * 3 * 1)
+    assert counted["DEPTHWISE_CONV_2D"] == 8 * 8 * 4 * (3 * 3)
+    assert counted["FULLY_CONNECTED"] == 7 * 8
 
 
 def test_a_file_without_a_card_can_be_verified_too() -> None:

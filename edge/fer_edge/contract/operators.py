@@ -154,7 +154,11 @@ def _check(node: Node, operator: Operator, rule: Rule) -> int:
     if shape != output.shape:
         raise DamagedError(f"an output of the shape {output.shape} where {shape} comes out")
     weights = node.optional(1)
-    return output.elements * (math.prod(weights.shape[1:]) if weights is not None and rule.shape in _HEAVY else 1)
+    if weights is None or rule.shape not in _HEAVY:
+        return output.elements
+    # The kernel of a depthwise convolution is (1, height, width, channels), and each output sees one channel of it.
+    seen = weights.shape[1:3] if rule.shape is shapes.depthwise_conv_2d else weights.shape[1:]
+    return output.elements * math.prod(seen)
 
 
 def _check_moved(node: Node, output: Tensor) -> None:
