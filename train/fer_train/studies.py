@@ -83,7 +83,9 @@ def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial, times: int
     The new trial's attribute ``retry_of`` lists the numbers of those before it.
     """
     before = [*trial.user_attrs.get(RETRY_OF, ()), trial.number]
-    if len(before) <= times:
+    # Two workers may find the same dead one in the same moment, and Optuna calls both of them.
+    queued = any(other.user_attrs.get(RETRY_OF) == before for other in study.get_trials(deepcopy=False))
+    if len(before) <= times and not queued:
         study.add_trial(
             optuna.create_trial(
                 state=TrialState.WAITING,
