@@ -29,6 +29,5 @@ def _without_folder(word: str) -> str:
     if not value.startswith("/"):
         return word
     run, _, name = value.rpartition("/")
-    return (
-        f"{option}{equals}{file_name(run)}/{name}" if name == "model.keras" else f"{option}{equals}{file_name(value)}"
-    )
+    kept = f"{file_name(run)}/{name}" if name == "model.keras" else file_name(value)
+    return f"{option}{equals}{kept}"
