@@ -52,6 +52,27 @@ def test_everything_that_can_be_asked_for(
     assert result["paired"]["gain_low"] < 0 < result["paired"]["gain_high"]
 
 
+def test_an_ensemble_is_the_mean_of_all_its_members(
+    data: SyntheticFer2013, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happy, sad = (write_tiny_model(tmp_path / f"{name}.tflite", name) for name in ("happy", "sad"))
+    source = data.write_npz(tmp_path / "fer2013.npz")
+    arguments = (happy, "--data", source, "--ensemble", sad, "--ensemble", sad)
+    result = document(*arguments, capsys=capsys)
+    happy_id, sad_id = LABELS.index("happy"), LABELS.index("sad")
+    most, least = evaluate_model(happy, source, "PrivateTest").predictions.probabilities[0, [happy_id, sad_id]]
+    expected = -np.log([(most + 2 * least) / 3, (2 * most + least) / 3, *[least] * 5]).mean()
+    assert result["ensemble"] == [str(sad), str(sad)]
+    assert result["ensemble_average"]["nll"] == pytest.approx(expected, rel=1e-5)
+    assert result["ensemble_average"]["nll"] < result["nll"] - 0.2  # the classes both know are 2 of 7
+    # These models say the same of a mirror image.
+    assert document(*arguments, "--flip", capsys=capsys)["ensemble_average"] == result["ensemble_average"]
+    monkeypatch.setenv("COLUMNS", "400")
+    assert main(["evaluate", *map(str, arguments), "--flip"]) == 0
+    said = capsys.readouterr().out
+    assert f"averaged with {sad}, {sad}, each with the mirror image (ensemble): accuracy 14.29%" in said
+
+
 def test_ferplus_labels_are_another_truth(
     data: SyntheticFer2013, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +117,7 @@ def test_what_does_not_fit_is_one_line(
         ([model, "--labels", "affectnet=x"], "write ferplus=FILE", 2),
         ([model, "--labels", f"ferplus={tmp_path / 'absent'}"], "absent: cannot be read", 1),
         ([model, "--against", three], "compare models of the same labels", 2),
+        ([model, "--ensemble", three], "compare models of the same labels", 2),
         ([model, "--against", "defualt"], "did you mean 'default'", 2),
         ([cats], "its labels cat are none of FER2013's", 78),
     ):

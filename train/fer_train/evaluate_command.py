@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from fer_train.evaluation import Evaluation
+    from fer_train.metrics import Figures
 
 NAME = "evaluate"
 HELP = "measure a model's accuracy and latency on FER2013"
@@ -30,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the truth is what more than half of FER+'s voters saw, on the images where that is one of the labels",
     )
     parser.add_argument("--flip", action="store_true", help="report the average with the mirror image as well (TTA)")
+    parser.add_argument(
+        "--ensemble",
+        metavar="MODEL",
+        action="append",
+        default=[],
+        help="report the average with this model's answers as well; may be given several times",
+    )
     parser.add_argument("--against", metavar="MODEL", help="another model, compared image by image (McNemar)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     parser.add_argument("--predictions", type=Path, metavar="FILE", help="write each image's probabilities as CSV")
@@ -50,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         args.threads,
         ferplus=_ferplus(args.labels),
         flip=args.flip,
+        ensemble=[find_model(member) for member in args.ensemble],
         against=None if args.against is None else find_model(args.against),
     )
     if args.predictions is not None:
@@ -116,11 +125,11 @@ def _extras(result: Evaluation) -> list[str]:
     if result.ece_before_temperature is not None:
         lines.append(f"before its temperature of {result.temperature:.3f}: ECE {result.ece_before_temperature:.3f}")
     if result.flip_average is not None:
-        flipped = result.flip_average
-        lines.append(
-            f"averaged with the mirror image (TTA): accuracy {flipped.accuracy:.2%}   balanced "
-            f"{flipped.balanced_accuracy:.2%}   macro F1 {flipped.macro_f1:.2%}   ECE {flipped.ece:.3f}"
-        )
+        lines.append(f"averaged with the mirror image (TTA): {_in_brief(result.flip_average)}")
+    if result.ensemble_average is not None:
+        with_flip = ", each with the mirror image" if result.flip_average is not None else ""
+        names = ", ".join(result.ensemble)
+        lines.append(f"averaged with {names}{with_flip} (ensemble): {_in_brief(result.ensemble_average)}")
     if result.paired is not None:
         paired = result.paired
         lines.append(
@@ -129,3 +138,10 @@ def _extras(result: Evaluation) -> list[str]:
             f"{paired.only_other}; McNemar exact p = {paired.p_value:.2g}"
         )
     return lines
+
+
+def _in_brief(figures: Figures) -> str:
+    return (
+        f"accuracy {figures.accuracy:.2%}   balanced {figures.balanced_accuracy:.2%}   "
+        f"macro F1 {figures.macro_f1:.2%}   ECE {figures.ece:.3f}"
+    )

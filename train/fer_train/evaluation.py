@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,10 @@ class Evaluation:
     ece_before_temperature: float | None = None
     flip_average: Figures | None = None
     """Test-time augmentation: figures of the mean of the image's and its mirror image's probabilities, if asked for."""
+    ensemble: tuple[str, ...] = ()
+    """Paths of the models whose answers were averaged with this one's."""
+    ensemble_average: Figures | None = None
+    """Figures of the mean of all those models' probabilities; with the mirror images too, if those were asked for."""
     against: str | None = None
     """Path of the model that it was held against."""
     paired: PairedTest | None = None
@@ -74,6 +79,8 @@ class Evaluation:
             "per_class": {label: asdict(one) for label, one in figures.per_class.items()},
             "confusion_matrix": figures.confusion_matrix.tolist(),
             "flip_average": None if self.flip_average is None else _plain(self.flip_average),
+            "ensemble": list(self.ensemble),
+            "ensemble_average": None if self.ensemble_average is None else _plain(self.ensemble_average),
             "against": self.against,
             "paired": None if self.paired is None else self.paired.to_builtins(),
             "latency_ms": self.latency_ms,
@@ -105,6 +112,7 @@ def evaluate_model(
     *,
     ferplus: Path | None = None,
     flip: bool = False,
+    ensemble: Sequence[Path] = (),
     against: Path | None = None,
 ) -> Evaluation:
     """Classify each image of a split once, one at a time as at run time.
@@ -117,6 +125,8 @@ def evaluate_model(
         threads: of the TFLite runtime; Keras backends take theirs from their own settings.
         ferplus: FER+ votes; their majority is then the truth, on the images where it is one of the labels.
         flip: measure the average with the mirror image as well.
+        ensemble: other models of the same labels; measure the average with theirs as well, each with its mirror image
+            if ``flip`` asks for it.
         against: another model, to be held against image by image.
 
     Raises:
@@ -132,7 +142,9 @@ def evaluate_model(
     truth = truth_for(classifier, load(data_path).split(split), ferplus, limit)
     rows, latency_ms = _classify(classifier, truth)
     temperature = _temperature(classifier)
-    other = None if against is None else _right(load_classifier(against, threads), truth)
+    averaged = flip_averaged(classifier, truth, rows) if flip else None
+    members = [_averaged_or_plain(load_classifier(member, threads), truth, flip) for member in ensemble]
+    other = None if against is None else _answers(load_classifier(against, threads), truth)
     return Evaluation(
         model=str(path),
         sha256=classifier.sha256,
@@ -149,9 +161,17 @@ def evaluate_model(
         ece_before_temperature=None
         if temperature is None
         else expected_calibration_error(without_temperature(rows, temperature), truth.ids),
-        flip_average=evaluate(flip_averaged(classifier, truth, rows), truth.ids, truth.labels) if flip else None,
+        flip_average=None if averaged is None else evaluate(averaged, truth.ids, truth.labels),
+        ensemble=tuple(map(str, ensemble)),
+        ensemble_average=evaluate(
+            np.mean([rows if averaged is None else averaged, *members], axis=0), truth.ids, truth.labels
+        )
+        if members
+        else None,
         against=None if against is None else str(against),
-        paired=None if other is None else paired_test(rows.argmax(axis=1) == truth.ids, other),
+        paired=None
+        if other is None
+        else paired_test(rows.argmax(axis=1) == truth.ids, other.argmax(axis=1) == truth.ids),
     )
 
 
@@ -214,13 +234,19 @@ def _classify(classifier: Classifier, truth: Truth) -> tuple[NDArray[np.float32]
     return rows, {f"p{p}": round(float(np.percentile(seconds, p)) * 1e3, 4) for p in (50, 90, 95, 99)}
 
 
-def _right(classifier: Classifier, truth: Truth) -> NDArray[np.bool_]:
+def _answers(classifier: Classifier, truth: Truth) -> NDArray[np.float32]:
+    """Return another model's probabilities (n, labels) of the same images."""
     if set(classifier.labels) != set(truth.labels):
         raise UsageError(
             f"{classifier.path}: knows {', '.join(classifier.labels)}, the other model {', '.join(truth.labels)}; "
             "compare models of the same labels"
         )
-    return np.asarray(probabilities_of(classifier, truth.images, truth.labels).argmax(axis=1) == truth.ids)
+    return probabilities_of(classifier, truth.images, truth.labels)
+
+
+def _averaged_or_plain(classifier: Classifier, truth: Truth, flip: bool) -> NDArray[np.float32]:
+    rows = _answers(classifier, truth)
+    return flip_averaged(classifier, truth, rows) if flip else rows
 
 
 def _temperature(classifier: Classifier) -> float | None:
