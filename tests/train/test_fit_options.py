@@ -115,7 +115,7 @@ def test_it_learns_with(changes: dict[str, Any], synthetic: SyntheticFer2013, tm
     assert public_accuracy(recipe, synthetic.as_data(), state) > 0.8
 
 
-@pytest.mark.parametrize("view", ["augmented", "original"])
+@pytest.mark.parametrize("view", ["augmented", "warped", "original"])
 def test_a_student_learns_from_its_teacher_alone(
     view: str, synthetic: SyntheticFer2013, teacher: Path, tmp_path: Path
 ) -> None:
@@ -141,6 +141,35 @@ def test_the_teachers_see_what_the_student_sees(synthetic: SyntheticFer2013, tea
     logits = np.log(np.maximum(keras.ops.convert_to_numpy(model(pixels)), 1e-30)) / 2.0
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.testing.assert_allclose(targets[:, 7:], powers / powers.sum(axis=1, keepdims=True), atol=1e-3)
+
+
+def test_the_teachers_see_the_same_crop_of_the_good_picture(
+    synthetic: SyntheticFer2013, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the student sees it dark, blurred, compressed and partly covered."""
+    shown: list[UInt8Array] = []
+    answer = Teacher.logits
+
+    def watching(self: Teacher, images: UInt8Array) -> NDArray[np.float32]:
+        shown.append(images)
+        return answer(self, images)
+
+    monkeypatch.setattr(Teacher, "logits", watching)
+    crop = {"flip": 0.5, "rotate_deg": 15.0, "scale": 0.1, "shift": 0.1}
+    spoilt = crop | {"exposure": 2.0, "gamma": 1.0, "blur": 1.0, "jpeg": 1.0, "erase": 1.0}
+    plain = crop | {"contrast": 0.0, "brightness": 0.0, "gamma": 0.0, "blur": 0.0, "erase": 0.0}
+    distillation = {"weight": 0.5, "view": "warped"}
+    prepared = prepare(changed(), synthetic.as_data())
+
+    def batch(augmentation: dict[str, float]) -> NDArray[np.float32]:
+        recipe = changed(distillation=distillation, augmentation=augmentation)
+        teachers = load_teachers([teacher], recipe, prepared.pixels)
+        return TrainingBatches(prepared, recipe, 0, teachers)[1][0]
+
+    good = batch(plain)[..., 0]
+    assert np.array_equal(shown.pop(), good.astype(np.uint8))
+    assert not np.array_equal(batch(spoilt)[..., 0], good)
+    assert np.array_equal(shown.pop(), good.astype(np.uint8))
 
 
 @pytest.fixture

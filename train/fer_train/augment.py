@@ -49,6 +49,13 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     erase_side: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.35
     """Largest side of that rectangle, as a fraction of the image's side."""
 
+    def crop_alone(self) -> Augmentation:
+        """Return flip, rotation, scale and shift alone: another crop, as sharp and well lit as before."""
+        nothing = Augmentation(contrast=0, brightness=0, gamma=0, blur=0, erase=0)
+        return msgspec.structs.replace(
+            nothing, flip=self.flip, rotate_deg=self.rotate_deg, scale=self.scale, shift=self.shift
+        )
+
 
 DRAWS: Final = 19
 """Random numbers that an image takes, so that a worker can pass over those of the others' images."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.contract.preprocess import InputSpec, UInt8Array, batch_input
-from fer_train.augment import DRAWS, augment
+from fer_train.augment import DRAWS, Augmentation, augment
 from fer_train.distillation import Teachers
 from fer_train.recipe import Recipe
 from fer_train.training_data import TrainingData
@@ -58,24 +58,31 @@ class TrainingBatches(keras.utils.PyDataset):
         first = index * recipe.batch_size
         rows = self._order[first : first + recipe.batch_size]
         part = self._sharers.part_of(len(rows))
-        bits = np.random.PCG64((recipe.seed, self._view, index))
-        bits.advance(part.start * DRAWS)
-        rng = np.random.Generator(bits)
         rows = rows[part]
-        changed = np.stack([augment(data.pixels[r], recipe.augmentation, rng) for r in rows])
+        changed = self._changed(rows, recipe.augmentation, index, part.start)
         targets = data.targets[rows]
         if self._teachers is not None:
+            shown = changed
+            if recipe.distillation.view == "warped":
+                shown = self._changed(rows, recipe.augmentation.crop_alone(), index, part.start)
             with self._sharers.outside():
                 if recipe.distillation.view == "original":
                     taught = self._teachers.answers(rows, None)
                 elif recipe.distillation.views:
                     places = slice(first + part.start, first + part.start + len(rows))
-                    taught = self._teachers.answers_to_view(self._view, places, changed)
+                    taught = self._teachers.answers_to_view(self._view, places, shown)
                 else:
-                    taught = self._teachers.answers(rows, changed)
+                    taught = self._teachers.answers(rows, shown)
             targets = np.concatenate([targets, taught], axis=1)
         batch = (batch_input(changed, recipe.input).astype(np.float32), targets)
         return batch if data.weights is None else (*batch, data.weights[rows])
+
+    def _changed(self, rows: NDArray[np.int64], settings: Augmentation, index: int, start: int) -> UInt8Array:
+        """Return images (n, H, W) of batch ``index`` from place ``start`` on: the same draws whatever the settings."""
+        bits = np.random.PCG64((self._recipe.seed, self._view, index))
+        bits.advance(start * DRAWS)
+        rng = np.random.Generator(bits)
+        return np.stack([augment(self._data.pixels[row], settings, rng) for row in rows])
 
 
 def predict(model: keras.Model, images: UInt8Array, spec: InputSpec, batch_size: int = 256) -> NDArray[np.float32]:

@@ -60,9 +60,10 @@ class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Share of the teachers in the loss; 0 for none."""
     temperature: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
     """Softens what the teachers answer, and the network's own answers with it."""
-    view: Literal["augmented", "original"] = "augmented"
-    """What the teachers see: each augmented image anew (slower and better: Beyer et al. 2022, arXiv:2106.05237), or the
-    original once, kept in memory."""
+    view: Literal["augmented", "warped", "original"] = "augmented"
+    """What the teachers see: each augmented image anew (slower and better: Beyer et al. 2022, arXiv:2106.05237); the
+    same crop of it in the picture's own light and sharpness, so that the student learns what it would have said of the
+    good picture; or the original once, kept in memory."""
     mirror: bool = False
     """Whether teachers are asked about the mirror image as well, and the mean of both is taught: twice the time."""
     views: Annotated[int, msgspec.Meta(ge=0)] = 0
