@@ -214,13 +214,14 @@ def _measure(
         ours, theirs = loaded.invoke(pixels), trained.probabilities(pixels)
         comparisons[name] = compared = compare(theirs, ours, split.labels, card.labels)
         result = evaluate(ours, split.labels, card.labels)
+        # Six digits: a percentage made of five would round twice.
         figures[name] = SplitFigures(
             n=result.n,
-            accuracy=round(result.accuracy, 5),
-            macro_f1=round(result.macro_f1, 5),
-            balanced_accuracy=round(result.balanced_accuracy, 5),
-            ece=round(result.ece, 5),
-            recall={label: round(one.recall, 5) for label, one in result.per_class.items() if one.support},
+            accuracy=round(result.accuracy, 6),
+            macro_f1=round(result.macro_f1, 6),
+            balanced_accuracy=round(result.balanced_accuracy, 6),
+            ece=round(result.ece, 6),
+            recall={label: round(one.recall, 6) for label, one in result.per_class.items() if one.support},
         )
         if name == "PublicTest":
             card = msgspec.structs.replace(card, uncertain_below=uncertain_below(ours, split.labels))
