@@ -115,7 +115,7 @@ def extract(peer: Peer, wheels: Path, out: Path) -> Path:
 
 def describe_peers(out: Path) -> Path:
     """Write what `fer-edge benchmark --describe` reads into the folder ``out``."""
-    path = out / "peers.json"
+    path = out / "descriptions.json"
     path.write_text(json.dumps({peer.file: peer.description for peer in PEERS}))
     return path
 
