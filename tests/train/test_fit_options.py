@@ -143,18 +143,24 @@ def test_the_teachers_see_what_the_student_sees(synthetic: SyntheticFer2013, tea
     np.testing.assert_allclose(targets[:, 7:], powers / powers.sum(axis=1, keepdims=True), atol=1e-3)
 
 
-def test_the_teachers_see_the_same_crop_of_the_good_picture(
-    synthetic: SyntheticFer2013, teacher: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the student sees it dark, blurred, compressed and partly covered."""
-    shown: list[UInt8Array] = []
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[UInt8Array]:
+    """The images that a teacher was shown, call by call."""
+    calls: list[UInt8Array] = []
     answer = Teacher.logits
 
-    def watching(self: Teacher, images: UInt8Array) -> NDArray[np.float32]:
-        shown.append(images)
+    def watched(self: Teacher, images: UInt8Array) -> NDArray[np.float32]:
+        calls.append(images)
         return answer(self, images)
 
-    monkeypatch.setattr(Teacher, "logits", watching)
+    monkeypatch.setattr(Teacher, "logits", watched)
+    return calls
+
+
+def test_the_teachers_see_the_same_crop_of_the_good_picture(
+    synthetic: SyntheticFer2013, teacher: Path, shown: list[UInt8Array]
+) -> None:
+    """Where the student sees it dark, blurred, compressed and partly covered."""
     crop = {"flip": 0.5, "rotate_deg": 15.0, "scale": 0.1, "shift": 0.1}
     spoilt = crop | {"exposure": 2.0, "gamma": 1.0, "blur": 1.0, "jpeg": 1.0, "erase": 1.0}
     plain = crop | {"contrast": 0.0, "brightness": 0.0, "gamma": 0.0, "blur": 0.0, "erase": 0.0}
@@ -172,22 +178,8 @@ def test_the_teachers_see_the_same_crop_of_the_good_picture(
     assert np.array_equal(shown.pop(), good.astype(np.uint8))
 
 
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images a teacher was shown, call by call."""
-    calls: list[int] = []
-    answer = Teacher.logits
-
-    def counting(self: Teacher, images: UInt8Array) -> NDArray[np.float32]:
-        calls.append(len(images))
-        return answer(self, images)
-
-    monkeypatch.setattr(Teacher, "logits", counting)
-    return calls
-
-
 def test_views_come_again_and_are_answered_once(
-    synthetic: SyntheticFer2013, teacher: Path, tmp_path: Path, asked: list[int]
+    synthetic: SyntheticFer2013, teacher: Path, tmp_path: Path, shown: list[UInt8Array]
 ) -> None:
     """Four epochs of two views, whole and interrupted after the third."""
     recipe = changed(epochs=4, distillation={"weight": 0.7, "temperature": 2.0, "views": 2})
@@ -208,11 +200,11 @@ def test_views_come_again_and_are_answered_once(
 
     whole = run(tmp_path / "whole.npz", until=4)
     once = len(prepared.pixels) // recipe.batch_size * recipe.batch_size
-    assert sum(asked) == 2 * once
+    assert sum(map(len, shown)) == 2 * once
     run(tmp_path / "halves.npz", until=3)
-    assert sum(asked) == 4 * once
+    assert sum(map(len, shown)) == 4 * once
     resumed = run(tmp_path / "halves.npz", until=4)
-    assert sum(asked) == 4 * once, "the answers were lost with the process"
+    assert sum(map(len, shown)) == 4 * once, "the answers were lost with the process"
     tolerance = 1e-4 if keras.backend.backend() == "tensorflow" else 0.0
     for ours, theirs in zip(resumed.weights, whole.weights, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=tolerance)

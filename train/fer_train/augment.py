@@ -51,10 +51,8 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def crop_alone(self) -> Augmentation:
         """Return flip, rotation, scale and shift alone: another crop, as sharp and well lit as before."""
-        nothing = Augmentation(contrast=0, brightness=0, gamma=0, blur=0, erase=0)
-        return msgspec.structs.replace(
-            nothing, flip=self.flip, rotate_deg=self.rotate_deg, scale=self.scale, shift=self.shift
-        )
+        crop = {"flip": self.flip, "rotate_deg": self.rotate_deg, "scale": self.scale, "shift": self.shift}
+        return Augmentation(**crop, contrast=0, brightness=0, gamma=0, blur=0, erase=0)
 
 
 DRAWS: Final = 19

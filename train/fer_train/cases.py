@@ -32,7 +32,7 @@ class Cases:
 
     def right(self) -> NDArray[np.bool_]:
         """Return (n,) whether it was right."""
-        return np.equal(self.said(), self.truth.ids)
+        return self.truth.hits(self.probabilities)
 
     def surest(self, among: NDArray[np.bool_], count: int) -> list[int]:
         """Return up to ``count`` positions, the surest answer first; of equal images only one.

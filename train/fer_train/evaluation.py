@@ -102,6 +102,14 @@ class Truth:
     rows: NDArray[np.int64]
     """(n,) row numbers in the source."""
 
+    def figures(self, probabilities: NDArray[np.float32]) -> Figures:
+        """Return the figures of a model's (n, labels) probabilities."""
+        return evaluate(probabilities, self.ids, self.labels)
+
+    def hits(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which images (n,) got their label."""
+        return np.asarray(probabilities.argmax(axis=1) == self.ids)
+
 
 def evaluate_model(
     path: Path,
@@ -142,9 +150,9 @@ def evaluate_model(
     truth = truth_for(classifier, load(data_path).split(split), ferplus, limit)
     rows, latency_ms = _classify(classifier, truth)
     temperature = _temperature(classifier)
-    averaged = flip_averaged(classifier, truth, rows) if flip else None
-    members = [_averaged_or_plain(load_classifier(member, threads), truth, flip) for member in ensemble]
-    other = None if against is None else _answers(load_classifier(against, threads), truth)
+    ours = flip_averaged(classifier, truth, rows) if flip else rows
+    members = [_answers(load_classifier(member, threads), truth, flip) for member in ensemble]
+    other = None if against is None else truth.hits(_answers(load_classifier(against, threads), truth))
     return Evaluation(
         model=str(path),
         sha256=classifier.sha256,
@@ -153,7 +161,7 @@ def evaluate_model(
         runtime=classifier.runtime,
         threads=threads,
         labels=truth.labels,
-        figures=evaluate(rows, truth.ids, truth.labels),
+        figures=truth.figures(rows),
         latency_ms=latency_ms,
         predictions=Predictions(truth.labels, truth.rows, truth.ids.astype(np.uint8), rows),
         average_precision=average_precisions(rows, truth),
@@ -161,17 +169,11 @@ def evaluate_model(
         ece_before_temperature=None
         if temperature is None
         else expected_calibration_error(without_temperature(rows, temperature), truth.ids),
-        flip_average=None if averaged is None else evaluate(averaged, truth.ids, truth.labels),
+        flip_average=truth.figures(ours) if flip else None,
         ensemble=tuple(map(str, ensemble)),
-        ensemble_average=evaluate(
-            np.mean([rows if averaged is None else averaged, *members], axis=0), truth.ids, truth.labels
-        )
-        if members
-        else None,
+        ensemble_average=truth.figures(np.mean([ours, *members], axis=0)) if members else None,
         against=None if against is None else str(against),
-        paired=None
-        if other is None
-        else paired_test(rows.argmax(axis=1) == truth.ids, other.argmax(axis=1) == truth.ids),
+        paired=None if other is None else paired_test(truth.hits(rows), other),
     )
 
 
@@ -234,18 +236,14 @@ def _classify(classifier: Classifier, truth: Truth) -> tuple[NDArray[np.float32]
     return rows, {f"p{p}": round(float(np.percentile(seconds, p)) * 1e3, 4) for p in (50, 90, 95, 99)}
 
 
-def _answers(classifier: Classifier, truth: Truth) -> NDArray[np.float32]:
-    """Return another model's probabilities (n, labels) of the same images."""
+def _answers(classifier: Classifier, truth: Truth, flip: bool = False) -> NDArray[np.float32]:
+    """Return another model's probabilities (n, labels) of the same images, averaged with the mirror images' or not."""
     if set(classifier.labels) != set(truth.labels):
         raise UsageError(
             f"{classifier.path}: knows {', '.join(classifier.labels)}, the other model {', '.join(truth.labels)}; "
             "compare models of the same labels"
         )
-    return probabilities_of(classifier, truth.images, truth.labels)
-
-
-def _averaged_or_plain(classifier: Classifier, truth: Truth, flip: bool) -> NDArray[np.float32]:
-    rows = _answers(classifier, truth)
+    rows = probabilities_of(classifier, truth.images, truth.labels)
     return flip_averaged(classifier, truth, rows) if flip else rows
 
 

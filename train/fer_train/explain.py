@@ -17,7 +17,7 @@ from fer_train.cases import Cases, case_gallery
 from fer_train.classifiers import Classifier, load_classifier
 from fer_train.evaluation import flip_averaged, probabilities_of, truth_for
 from fer_train.fer2013 import SPLITS, load
-from fer_train.metrics import Figures, evaluate
+from fer_train.metrics import Figures
 from fer_train.page import heat_scale, section, tiles, write_page
 from fer_train.saliency import saliency_maps
 from fer_train.significance import bootstrap_intervals
@@ -83,8 +83,8 @@ def explain(
     say(f"classifying {len(truth.ids):,} images of {selection.split}, and their mirror images")
     rows = probabilities_of(classifier, truth.images, truth.labels)
     cases = Cases(truth, rows)
-    figures = evaluate(rows, truth.ids, truth.labels)
-    flipped = evaluate(flip_averaged(classifier, truth, rows), truth.ids, truth.labels)
+    figures = truth.figures(rows)
+    flipped = truth.figures(flip_averaged(classifier, truth, rows))
     chosen = choose(cases, selection)
     wanted = sorted({position for group in chosen.values() for position in group})
     if not wanted:

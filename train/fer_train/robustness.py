@@ -181,7 +181,7 @@ def to_builtins(result: Robustness) -> dict[str, Any]:
 
 
 def _accuracy(classifier: Classifier, truth: Truth, images: UInt8Array) -> float:
-    return float((probabilities_of(classifier, images, truth.labels).argmax(axis=1) == truth.ids).mean())
+    return float(truth.hits(probabilities_of(classifier, images, truth.labels)).mean())
 
 
 def _centre(image: UInt8Array) -> tuple[float, float]:

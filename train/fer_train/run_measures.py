@@ -14,7 +14,7 @@ from fer_train.classifiers import Classifier, load_classifier
 from fer_train.evaluation import Truth, average_precisions, probabilities_of, truth_for
 from fer_train.explain import Selection, choose, maps_of
 from fer_train.fer2013 import Fer2013
-from fer_train.metrics import Figures, evaluate, expected_calibration_error, without_temperature
+from fer_train.metrics import Figures, expected_calibration_error, without_temperature
 from fer_train.run_record import Run
 from fer_train.significance import PairedTest, bootstrap_intervals, paired_test
 
@@ -36,7 +36,7 @@ class Measured:
     @property
     def figures(self) -> Figures:
         """Of the plain image."""
-        return evaluate(self.cases.probabilities, self.cases.truth.ids, self.cases.truth.labels)
+        return self.cases.truth.figures(self.cases.probabilities)
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -112,7 +112,7 @@ def _measured(
         truth_name="FER+ majority" if votes else "FER2013",
         cases=Cases(truth, rows),
         uncooled=without_temperature(rows, run.record.temperature),
-        flipped=evaluate(averaged, truth.ids, truth.labels),
+        flipped=truth.figures(averaged),
         flip_gain=paired_test(Cases(truth, averaged).right(), Cases(truth, rows).right()),
     )
 

@@ -83,9 +83,10 @@ def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial, times: int
     The new trial's attribute ``retry_of`` lists the numbers of those before it.
     """
     before = [*trial.user_attrs.get(RETRY_OF, ()), trial.number]
+    if len(before) > times:
+        return
     # Two workers may find the same dead one in the same moment, and Optuna calls both of them.
-    queued = any(other.user_attrs.get(RETRY_OF) == before for other in study.get_trials(deepcopy=False))
-    if len(before) <= times and not queued:
+    if not any(other.user_attrs.get(RETRY_OF) == before for other in study.get_trials(deepcopy=False)):
         study.add_trial(
             optuna.create_trial(
                 state=TrialState.WAITING,
