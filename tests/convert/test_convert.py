@@ -34,6 +34,8 @@ from fer_convert.recipe import ConversionRecipe, load_recipe, recipe_names  # no
 from fer_convert.trained import load_trained  # noqa: E402
 from fer_train.batches import TrainingBatches, predict  # noqa: E402
 from fer_train.evaluation import evaluate_model  # noqa: E402
+from fer_train.metrics import softmax  # noqa: E402
+from fer_train.models import build, load_pretrained  # noqa: E402
 from fer_train.recipe import load_recipe as load_training_recipe  # noqa: E402
 from fer_train.recipe import with_changes  # noqa: E402
 from fer_train.run import RunFiles, train  # noqa: E402
@@ -105,6 +107,20 @@ def test_float32_agrees_with_keras_to_four_digits(keras_path: Path, data_path: P
     ours = load_model(result.path).invoke(batch_input(data.pixels, result.card.input))
     theirs = predict(keras.saving.load_model(keras_path, compile=False), data.pixels, result.card.input)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("recipe", ["float32", "float16", "dynamic_wi8", "int8", "int8_16x8"])
+def test_training_goes_on_from_what_a_recipe_made(
+    recipe: str, keras_path: Path, data_path: Path, tmp_path: Path
+) -> None:
+    result = converted(keras_path, data_path, tmp_path, recipe)
+    pixels = batch_input(load_quietly(data_path).split("PublicTest").pixels, result.card.input)
+    tiny = load_training_recipe(str(TINY_FILE))
+    started = build("vgg_lite", tiny.input.shape, 7, tiny.network)
+    load_pretrained("vgg_lite", started, str(result.path), pixels[:64])
+    theirs = keras.saving.load_model(keras_path, compile=False).predict_on_batch(pixels.astype(np.float32))
+    ours = softmax(started.predict_on_batch(pixels.astype(np.float32)))
+    assert np.abs(ours - theirs).mean() < (1e-4 if recipe == "float32" else 0.02)
 
 
 @pytest.mark.parametrize("recipe", sorted({*recipe_names()} - {"int8", "float32"}))

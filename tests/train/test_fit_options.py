@@ -23,7 +23,7 @@ keras = pytest.importorskip("keras", reason="needs the train extra")
 
 from fer_train.batches import TrainingBatches, predict  # noqa: E402
 from fer_train.checkpoint import RunState  # noqa: E402
-from fer_train.distillation import DistillationLoss, Teacher, load_teachers, target_accuracy  # noqa: E402
+from fer_train.distillation import DistillationLoss, KerasTeacher, load_teachers, target_accuracy  # noqa: E402
 from fer_train.fer2013 import Fer2013, Fer2013Warning  # noqa: E402
 from fer_train.fit import fingerprint_of, fit, restore  # noqa: E402
 from fer_train.recipe import Recipe, load_recipe  # noqa: E402
@@ -147,13 +147,13 @@ def test_the_teachers_see_what_the_student_sees(synthetic: SyntheticFer2013, tea
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[UInt8Array]:
     """The images that a teacher was shown, call by call."""
     calls: list[UInt8Array] = []
-    answer = Teacher.logits
+    answer = KerasTeacher.logits
 
-    def watched(self: Teacher, images: UInt8Array) -> NDArray[np.float32]:
+    def watched(self: KerasTeacher, images: UInt8Array) -> NDArray[np.float32]:
         calls.append(images)
         return answer(self, images)
 
-    monkeypatch.setattr(Teacher, "logits", watched)
+    monkeypatch.setattr(KerasTeacher, "logits", watched)
     return calls
 
 

@@ -19,6 +19,7 @@ from fer_train.run import RunFiles, train  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::fer_train.fer2013.Fer2013Warning")
 
+NO_IMAGES = np.zeros((0, 48, 48, 1), np.uint8)
 TINY = with_changes(load_recipe(str(Path(__file__).with_name("tiny.toml"))), epochs=1, batch_size=4, average_decay=0.0)
 
 
@@ -68,14 +69,14 @@ def test_another_share_ends_a_finished_run_again_without_a_step(
 
 
 def test_a_share_of_nothing_is_refused(first: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"name a finished model\.keras with --weights"):
-        load_start(with_changes(TINY, start_share=0.5))
+    with pytest.raises(UsageError, match=r"name a finished model\.keras or a \.tflite file with --weights"):
+        load_start(with_changes(TINY, start_share=0.5), NO_IMAGES)
     with pytest.raises(UsageError, match="tells 7 expressions apart and the recipe 2"):
-        load_start(with_changes(going_on(first, 0.5), classes=("happy", "sad")))
+        load_start(with_changes(going_on(first, 0.5), classes=("happy", "sad")), NO_IMAGES)
     (tmp_path / "not.keras").write_bytes(b"PK\x03\x04")
     with pytest.raises(DataError, match=r"not\.keras: is not a readable"):
-        load_start(with_changes(TINY, start_share=0.5, pretrained=str(tmp_path / "not.keras")))
-    assert load_start(TINY) is None
+        load_start(with_changes(TINY, start_share=0.5, pretrained=str(tmp_path / "not.keras")), NO_IMAGES)
+    assert load_start(TINY, NO_IMAGES) is None
 
 
 def test_without_a_start_the_weights_stay() -> None:

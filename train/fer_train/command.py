@@ -23,13 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ferplus", metavar="FILE", type=Path, help="FER+ votes, for recipes that blend them in")
     parser.add_argument(
         "--teacher",
-        metavar="DIR",
+        metavar="DIR|MODEL",
         type=Path,
         action="append",
         default=[],
-        help="finished run to learn from; repeatable",
+        help="finished run, .tflite file or bundled model to learn from; repeatable",
     )
-    parser.add_argument("--weights", metavar="imagenet|FILE", help="pretrained weights, instead of the recipe's")
+    parser.add_argument(
+        "--weights",
+        metavar="imagenet|FILE|MODEL",
+        help="what to start from, instead of the recipe's: ImageNet's weights, a file, or a bundled model's name",
+    )
     parser.add_argument("--classes", metavar="A,B,...", help="tell apart these labels only, such as happy,sad,neutral")
     parser.add_argument(
         "--tensorboard", metavar="DIR|on", help="write TensorBoard's logs there; on: tensorboard/ in the run's folder"
@@ -78,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         epochs=args.epochs,
         batch_size=args.batch_size,
         seed=args.seed,
-        pretrained=args.weights,
+        pretrained=_weights(args.weights),
         parallel=args.parallel or ("data" if args.processes else None),
         classes=[name.strip() for name in args.classes.split(",")] if args.classes else None,
     )
@@ -92,3 +96,11 @@ def run(args: argparse.Namespace) -> int:
         kept = "nothing was written" if args.dry_run else how_to_go_on(files.out)
         return end(stop, kept if os.environ.get("RANK", "0") == "0" else None)
     return 0
+
+
+def _weights(words: str | None) -> str | None:
+    """Return what ``--weights`` names, the name of a bundled model replaced by the path of its file."""
+    from fer_edge.model_store import find_model, named_models
+
+    bundled = words is not None and words in {model.name for model in named_models()}
+    return str(find_model(words)) if words is not None and bundled else words

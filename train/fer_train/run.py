@@ -30,7 +30,7 @@ from fer_train.checkpoint import Arrays, RunState
 from fer_train.distillation import Teachers, load_teachers
 from fer_train.fer2013 import Fer2013, load
 from fer_train.fer2013.ferplus import load_votes
-from fer_train.fit import fingerprint_of, fit, restore
+from fer_train.fit import fingerprint_of, fit, images_to_start_by, restore
 from fer_train.metrics import best_temperature, evaluate
 from fer_train.models import with_softmax
 from fer_train.models.cost import multiply_accumulates
@@ -88,7 +88,7 @@ def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: 
     votes = None if files.ferplus is None else load_votes(files.ferplus, source)
     data = prepare(recipe, source, votes)
     teachers = load_teachers(files.teachers, recipe, data.pixels)
-    start = load_start(recipe)
+    start = load_start(recipe, images_to_start_by(recipe, data))
     if dry_run:
         rehearse(recipe, data, teachers, console, workers)
         return None

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import keras
 
 from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.errors import UsageError
+from fer_train.models.converted import load_converted
 from fer_train.models.pretrained import load_own
 
 NETWORKS: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
@@ -62,21 +64,27 @@ def load_pretrained(name: str, network: keras.Model, weights: str, images: UInt8
         name: a key of :data:`NETWORKS`.
         network: what :func:`build` made, filled in place.
         weights: ``imagenet``, a file of a ``keras.applications`` backbone, or the ``.keras`` file of a finished run
-            of the same network, whose last layer is taken over only if the labels are as many.
+            of the same network, or a ``.tflite`` file that was converted from one. The last layer of a finished model
+            is taken over only if the labels are as many.
         images: (n, height, width, channels) uint8, some of Training as the network gets them: normalizations that the
             weights do not come with start by them.
 
     Raises:
         UsageError: if there are none for this network.
         DataError: if the file does not fit, or cannot be had.
+        ModelError: if a .tflite file is no model of this project.
     """
     if weights.endswith(".keras"):
         load_own(network, weights)
         return
+    if weights.endswith(".tflite"):
+        load_converted(network, Path(weights), images)
+        return
     load = getattr(import_module(f"{__name__}.{NETWORKS[name][0]}"), "load_pretrained", None)
     if load is None:
         raise UsageError(
-            f"there are no ImageNet weights for {name}; name the .keras file of a finished run, or leave them out"
+            f"there are no ImageNet weights for {name}; name the .keras or .tflite file of a finished model, "
+            "or leave them out"
         )
     load(network, weights, images)
 

@@ -7,19 +7,28 @@ and a point between them is often better than either, on images unlike those of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.contract.interpreter import load_model
+from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.errors import UsageError
+from fer_train.models import build, load_pretrained
 from fer_train.models.pretrained import load_finished
 from fer_train.recipe import Recipe
 
 
-def load_start(recipe: Recipe) -> list[NDArray[np.float32]] | None:
+def load_start(recipe: Recipe, images: UInt8Array) -> list[NDArray[np.float32]] | None:
     """Return the weights of the finished model that ``recipe`` goes on from; None if it keeps no share of it.
+
+    Args:
+        recipe: whose ``pretrained`` and ``start_share`` count.
+        images: (n, height, width, channels) uint8, those that the training started by; see
+            :func:`fer_train.models.load_pretrained`.
 
     Raises:
         UsageError: if the recipe keeps a share of its start, but does not start from a finished model of its labels.
@@ -27,12 +36,17 @@ def load_start(recipe: Recipe) -> list[NDArray[np.float32]] | None:
     """
     if not recipe.start_share:
         return None
-    if not recipe.pretrained.endswith(".keras"):
+    if not recipe.pretrained.endswith((".keras", ".tflite")):
         raise UsageError(
             f"the recipe keeps a share of {recipe.start_share:g} of the model it starts from (start_share): "
-            "name a finished model.keras with --weights"
+            "name a finished model.keras or a .tflite file with --weights"
         )
-    saved = load_finished(recipe.pretrained)
+    if recipe.pretrained.endswith(".tflite"):
+        labels = len(load_model(Path(recipe.pretrained)).card.labels)
+        saved = build(recipe.model, recipe.input.shape, labels, recipe.network)
+        load_pretrained(recipe.model, saved, recipe.pretrained, images)
+    else:
+        saved = load_finished(recipe.pretrained)
     if saved.output_shape[-1] != len(recipe.classes):
         raise UsageError(
             f"{recipe.pretrained}: tells {saved.output_shape[-1]} expressions apart and the recipe "
