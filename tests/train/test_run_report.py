@@ -141,8 +141,38 @@ def test_the_networks_are_one_table(tmp_path: Path) -> None:
     assert lines[4].startswith("| `leak`, leak | 81.4 % |")
     assert lines[5].startswith("| `own` | – | 52.00 % |")  # noqa: RUF001
     assert " | 5.5 | " in lines[5]
-    assert "`leak`: trained on copies of test images on purpose; its figures are no result." in lines[7]
-    assert lines[9:] == ["```sh", "fer-edge train --data fer.csv", "```"]
+    assert lines[7].startswith("- `vgg16`: 72.7 % is reported by Pramerdorfer")
+    assert lines[9].startswith("- `leak`: 81.4 %")
+    assert lines[9].endswith("Trained on copies of test images on purpose; its figures are no result.")
+    assert lines[11:] == ["```sh", "fer-edge train --data fer.csv", "```"]
+
+
+def test_rows_of_other_runs_stay(tmp_path: Path) -> None:
+    """Networks are trained one after the other, and the folders of the first ones may be gone."""
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- fer-edge networks: begin -->\n<!-- fer-edge networks: end -->\n")
+
+    def say(name: str, model: str, **records: Any) -> str:
+        command = f"fer-edge train --recipe {model} --out /my/runs/{name}"
+        run = write_records(tmp_path / name, recipe={"model": model}, command=command, **records)
+        assert main(["report", str(run), "--splice", str(readme), "--keep-rows"]) == 0
+        return readme.read_text()
+
+    first = say("a", "vgg16", seconds=60)
+    second = say("b", "mobilenet")
+    for line in first.splitlines()[1:-1]:
+        assert line in second
+    lines = second.splitlines()
+    assert [line[:6] for line in lines if line.startswith("| `")] == ["| `a` ", "| `b` "]
+    assert lines[-4:-2] == ["fer-edge train --recipe vgg16 --out a", "fer-edge train --recipe mobilenet --out b"]
+    third = say("a", "vgg_lite", seconds=7200)
+    rows = [line for line in third.splitlines() if line.startswith("| `")]
+    assert [row[:6] for row in rows] == ["| `a` ", "| `b` "]
+    assert "2 h 00 min" in rows[0]
+    assert "Pramerdorfer" not in third  # a note on what it was before
+    assert main(["report", str(tmp_path / "b"), "--splice", str(readme)]) == 0
+    assert "| `a`" not in readme.read_text()
+    assert main(["report", str(tmp_path / "b"), "--keep-rows"]) == 2
 
 
 def test_the_table_is_put_into_a_markdown_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from fer_train.fer2013 import load
 from fer_train.page import write_page
 from fer_train.run_measures import RunMeasures, measure_run
 from fer_train.run_record import Run, read_runs
-from fer_train.run_table import networks_table
+from fer_train.run_table import networks_table, read_networks_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class RunReport:
         title = f"Training run {self.runs[0].name}" if len(self.runs) == 1 else f"{len(self.runs)} training runs"
         return write_page(out, title, _lead(self.runs), _parts(self.runs, self.measures))
 
-    def table(self) -> str:
-        """Return the runs as a Markdown table."""
-        return networks_table(self.runs, self.measures)
+    def table(self, earlier: str = "") -> str:
+        """Return the runs as a Markdown table, with the rows of other runs that ``earlier``, such a table, holds."""
+        return read_networks_table(earlier).updated(networks_table(self.runs, self.measures)).text()
 
 
 def report_on(

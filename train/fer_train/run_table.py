@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fer_edge.contract.command_line import without_folders
@@ -12,6 +13,17 @@ from fer_train.run_record import Run
 from fer_train.run_sections import duration
 
 _NONE: Final = "–"  # noqa: RUF001 - a dash is what tables have
+_HEAD: Final = (
+    "run",
+    "published",
+    "PublicTest",
+    "PrivateTest (95 %)",
+    "Training",
+    "parameters",
+    "MMAC",
+    "epochs",
+    "time",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +52,66 @@ PUBLISHED_FOUR: Final[Mapping[str, Published]] = {
 """The same for networks that tell apart happy, sad, surprise and neutral."""
 
 
-def networks_table(runs: Sequence[Run], measures: Sequence[RunMeasures]) -> str:
-    """Return a Markdown table of runs, one a row, and a line on each published figure and each command.
+@dataclass(slots=True)
+class NetworksTable:
+    """The table in parts: each a dictionary from the name of a run to its line."""
+
+    rows: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    commands: dict[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """Return it as Markdown."""
+        parts = ["\n".join([_line(_HEAD), _line(["---"] * len(_HEAD)), *self.rows.values()])]
+        if self.notes:
+            parts.append("\n".join(self.notes.values()))
+        if self.commands:
+            parts.append("```sh\n" + "\n".join(self.commands.values()) + "\n```")
+        return "\n\n".join(parts) + "\n"
+
+    def updated(self, later: NetworksTable) -> NetworksTable:
+        """Return this table with the runs of ``later``, in its place where a run is in both."""
+        merged = NetworksTable()
+        for mine, theirs, both in zip(self._parts(), later._parts(), merged._parts(), strict=True):
+            both |= {name: line for name, line in mine.items() if name in theirs or name not in later.rows} | theirs
+        return merged
+
+    def _parts(self) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+        return self.rows, self.notes, self.commands
+
+
+def networks_table(runs: Sequence[Run], measures: Sequence[RunMeasures]) -> NetworksTable:
+    """Return a table of runs, one a row, and a line on each published figure and each command.
 
     Args:
         runs: finished runs, in the order of the rows.
         measures: of the same runs, on PublicTest and perhaps PrivateTest; empty to go by the runs' own records.
     """
-    head = ["run", "published", "PublicTest", "PrivateTest (95 %)", "Training", "parameters", "MMAC", "epochs", "time"]
-    lines = [_line(head), _line(["---"] * len(head))]
-    notes = []
+    table = NetworksTable()
     for index, run in enumerate(runs):
         reported = published(run)
-        if reported is not None:
-            notes.append(f"{run.name}: {100 * reported.accuracy:.1f} % is reported by {reported.source}.")
-        lines.append(_line(_row(run, measures[index] if measures else None, reported)))
-    leaks = [f"`{run.name}`" for run in runs if not run.official]
-    if leaks:
-        notes.append(f"{', '.join(leaks)}: trained on copies of test images on purpose; its figures are no result.")
-    parts = ["\n".join(lines)]
-    if notes:
-        parts.append(" ".join(notes))
-    commands = [without_folders(run.record.command) for run in runs if run.record.command]
-    if commands:
-        parts.append("```sh\n" + "\n".join(commands) + "\n```")
-    return "\n\n".join(parts) + "\n"
+        table.rows[run.name] = _line(_row(run, measures[index] if measures else None, reported))
+        notes = [] if reported is None else [f"{100 * reported.accuracy:.1f} % is reported by {reported.source}."]
+        if not run.official:
+            notes.append("Trained on copies of test images on purpose; its figures are no result.")
+        if notes:
+            table.notes[run.name] = f"- `{run.name}`: {' '.join(notes)}"
+        if run.record.command:
+            table.commands[run.name] = without_folders(run.record.command)
+    return table
+
+
+def read_networks_table(text: str) -> NetworksTable:
+    """Return the table that :meth:`NetworksTable.text` wrote; lines of other kinds are left out."""
+    table = NetworksTable()
+    for line in text.splitlines():
+        if (row := re.match(r"\| `([^`]+)`", line)) is not None:
+            table.rows[row[1]] = line
+        elif (note := re.match(r"- `([^`]+)`: ", line)) is not None:
+            table.notes[note[1]] = line
+        elif (command := re.search(r"^fer-edge train .*--out[ =](\S+)", line)) is not None:
+            table.commands[command[1]] = line
+    return table
 
 
 def published(run: Run) -> Published | None:

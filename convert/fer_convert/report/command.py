@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     runs.add_argument("--data", type=Path, metavar="FER2013", help="measure and explain the models on PublicTest")
     runs.add_argument("--private", action="store_true", help="on PrivateTest too: for the end of the work")
+    runs.add_argument(
+        "--keep-rows", action="store_true", help="with --splice: rows of runs that are not named now stay as they are"
+    )
     runs.add_argument("--ferplus", type=Path, metavar="FILE", help="FER+ votes, to measure by their majority as well")
     check = parser.add_argument_group("regression check", "Exits with 1 if a model has become slower or less accurate.")
     check.add_argument(

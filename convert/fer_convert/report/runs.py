@@ -7,12 +7,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from fer_convert.report.splice import NETWORKS, splice
+from fer_convert.report.splice import NETWORKS, splice, spliced
 from fer_edge.contract.files import write_text
 from fer_edge.errors import MissingExtraError, UsageError
 
 _NOT_FOR_RUNS: Final = ("csv", "json", "plot", "split", "threads", "against", "relative_to")
-_FOR_RUNS: Final = ("data", "private", "ferplus")
+_FOR_RUNS: Final = ("data", "private", "ferplus", "keep_rows")
 DEFAULT_PAGE: Final = Path("report.html")
 
 
@@ -40,7 +40,9 @@ def refuse_options_of_runs(args: argparse.Namespace) -> None:
     """
     for name in _FOR_RUNS:
         if getattr(args, name):
-            raise UsageError(f"--{name} is for folders of training runs; results tell what they were measured on")
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for folders of training runs; results tell what they were measured on"
+            )
 
 
 def report_runs(args: argparse.Namespace) -> int:
@@ -65,8 +67,13 @@ def report_runs(args: argparse.Namespace) -> int:
     page = args.html or (args.out / DEFAULT_PAGE if args.out else None)
     if page is None and not args.markdown and not args.splice:
         page = DEFAULT_PAGE
+    if args.keep_rows and not args.splice:
+        raise UsageError("--keep-rows is about the table that --splice replaces: name its file with --splice")
+    earlier = ""
     if args.splice:
-        splice(args.splice, "", NETWORKS)  # it is known now, and not after an hour of measuring, whether it has a place
+        earlier = spliced(
+            args.splice, NETWORKS
+        )  # it is known now, and not after an hour of measuring, whether it has a place
     console = Console(stderr=True, highlight=False)
     with console.status("reading the runs") as status:
         report = training.report_on(
@@ -77,7 +84,7 @@ def report_runs(args: argparse.Namespace) -> int:
     if args.markdown:
         write_text(args.markdown, report.table())
     if args.splice:
-        write_text(args.splice, splice(args.splice, report.table(), NETWORKS))
+        write_text(args.splice, splice(args.splice, report.table(earlier if args.keep_rows else ""), NETWORKS))
     for path in (page, args.markdown, args.splice):
         if path is not None:
             print(path)
