@@ -3,12 +3,13 @@
     python benchmarks/model_table.py RUN [RUN ...] --data FER2013 --out FOLDER [--readme README.md --plot models.svg]
     python benchmarks/model_table.py runs/* --data FER2013 --out table --recipes int8 float32 --no-peers -- --rounds 3
 
-RUN is a folder of `fer-edge train` with model.keras and training.json; its name becomes the model's. What it does, each
-step by the command that anybody would type:
+RUN is a folder of `fer-edge train` with model.keras and training.json; its name becomes the model's. Or it is a .tflite
+file, which stands in the table as it is, and whose weights are converted by the other recipes: for models whose
+model.keras is gone. What it does, each step by the command that anybody would type:
 
 1. `fer-edge convert` of each run by each recipe, into FOLDER/models. A file that was made of the same model.keras
    stays. One that fails its gates is written by force, so that the table shows what it loses: its card says so, and so
-   does the list at the end.
+   does the list at the end. A .tflite file is copied and measured by `fer-edge evaluate` on PublicTest and PrivateTest.
 2. `fer-edge benchmark` of the peers (see peers.py) for their accuracy, and of all files together for the latencies.
 3. `fer-edge report` of both and of the records of the conversions, whose accuracies are joined by the checksum:
    everything into FOLDER/report, and with --readme the table between its two marks, the plot where --plot says.
@@ -25,7 +26,8 @@ import sys
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from shutil import copyfile
+from typing import IO, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 ROOMS: Final = [str(ROOT / room) for room in ("edge", "convert", "train")]
@@ -41,7 +43,9 @@ from fer_edge.errors import ModelError  # noqa: E402
 def main() -> int:
     """Take the three steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished training run")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished training run, or a .tflite file"
+    )
     parser.add_argument("--data", type=Path, required=True, metavar="FER2013")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--recipes", nargs="+", default=recipe_names(), metavar="RECIPE", help="default: all")
@@ -56,14 +60,18 @@ def main() -> int:
     for folder in (models, results):
         folder.mkdir(parents=True, exist_ok=True)
     made, notes, broken = convert_all(runs, args.recipes, args.data, models)
+    given = [run for run in runs if run.suffix == ".tflite"]
+    evaluated = [json for file in given for json in evaluate(models / file.name, args.data, results)]
     if not made:
         sys.exit("nothing was converted")
     measure(made, args, results, sys.argv[at + 1 :])
-    records = [path.with_suffix(".json") for path in made]
+    copies = {models / file.name for file in given}
+    records = [path.with_suffix(".json") for path in made if path not in copies]
     wanted: list[str | Path] = ["--out", args.out / "report"]
     wanted += ["--splice", args.readme] if args.readme else []
     wanted += ["--plot", args.plot] if args.plot else []
-    _fer_edge("report", *sorted(results.glob("*.json")), *records, *wanted)
+    measured = [results / name for name in ("1-peers.json", "2-latency.json")]
+    _fer_edge("report", *[path for path in measured if path.is_file()], *evaluated, *records, *wanted)
     print("\n".join([*notes, f"{len(made)} files; the page is {args.out / 'report' / 'report.html'}"]))
     return 1 if broken else 0
 
@@ -76,9 +84,12 @@ def convert_all(
     for run in runs:
         for recipe in recipes:
             path = out / f"{_name(run)}.{recipe}.tflite"
-            if not _is_made_of(path, run / "model.keras"):
+            source = run if run.suffix == ".tflite" else run / "model.keras"
+            if path.name == source.name:
+                copyfile(source, path)
+            elif not _is_made_of(path, source):
                 words = ["--data", data, "--recipe", recipe, "--out", out, "--name", _name(run), "--overwrite"]
-                if _fer_edge("convert", run / "model.keras", *words, "--force", check=False):
+                if _fer_edge("convert", source, *words, "--force", check=False):
                     notes.append(f"{path.name}: could not be converted; see above")
                     broken = True
                     continue
@@ -86,6 +97,20 @@ def convert_all(
             gates = read_model_file(path).card.quantization.failed_gates
             notes += [f"{path.name}: fails its gates: {'; '.join(gates)}"] if gates else []
     return made, notes, broken
+
+
+def evaluate(file: Path, data: Path, results: Path) -> list[Path]:
+    """Measure a file on PublicTest and PrivateTest; return the documents. What was measured of the same file stays."""
+    documents = []
+    for split in ("PublicTest", "PrivateTest"):
+        document = results / f"3-{file.stem}.{split}.json"
+        digest = sha256(file.read_bytes()).hexdigest()
+        if not document.is_file() or digest not in document.read_text():
+            with document.with_suffix(".partial").open("w") as partial:
+                _fer_edge("evaluate", file, "--data", data, "--split", split, "--json", stdout=partial)
+            document.with_suffix(".partial").replace(document)
+        documents.append(document)
+    return documents
 
 
 def measure(made: Sequence[Path], args: argparse.Namespace, results: Path, options: Sequence[str]) -> None:
@@ -107,34 +132,34 @@ def _benchmark(*words: str | Path) -> None:
         sys.exit("the benchmark failed")
 
 
-def _fer_edge(*words: str | Path, check: bool = True) -> int:
+def _fer_edge(*words: str | Path, check: bool = True, stdout: IO[str] | None = None) -> int:
     """Run a command of fer-edge from this checkout; return its exit code."""
     paths = os.pathsep.join([*ROOMS, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     command = [sys.executable, "-m", "fer_edge", *map(str, words)]
-    code = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, check=False).returncode
+    code = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, check=False, stdout=stdout).returncode
     if check and code:
         sys.exit(code)
     return code
 
 
 def _is_finished(run: Path) -> bool:
-    finished = (run / "model.keras").is_file()
+    finished = run.is_file() if run.suffix == ".tflite" else (run / "model.keras").is_file()
     if not finished:
-        print(f"{run}: no finished run (no model.keras): left out", file=sys.stderr)
+        print(f"{run}: no finished run (no model.keras) and no .tflite file: left out", file=sys.stderr)
     return finished
 
 
 def _name(run: Path) -> str:
-    return run.resolve().name
+    return run.name.split(".")[0] if run.suffix == ".tflite" else run.resolve().name
 
 
-def _is_made_of(path: Path, keras: Path) -> bool:
+def _is_made_of(path: Path, source_file: Path) -> bool:
     """Whether ``path`` and its record exist already and come from this very model."""
     try:
         source = read_model_file(path).card.quantization.source_sha256
     except ModelError:
         return False
-    return path.with_suffix(".json").is_file() and source == sha256(keras.read_bytes()).hexdigest()
+    return path.with_suffix(".json").is_file() and source == sha256(source_file.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,12 @@ HELP = "quantize a trained model to TFLite (needs the train extra)"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fer-edge convert``."""
-    parser.add_argument("model", metavar="MODEL.keras", type=Path, help="model saved by `fer-edge train`")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        type=Path,
+        help="model.keras saved by `fer-edge train`, or a .tflite file whose weights are to be had in another format",
+    )
     parser.add_argument("--data", metavar="FER2013", type=Path, required=True, help="CSV, folder tree, zip or npz")
     parser.add_argument(
         "--recipe",

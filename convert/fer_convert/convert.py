@@ -18,6 +18,7 @@ from fer_convert.embed import embed_card, sha256
 from fer_convert.gates import Comparison, advice, compare, failed_gates, uncertain_below
 from fer_convert.quantize import float_graph
 from fer_convert.recipe import ConversionRecipe
+from fer_convert.recovered import load_recovered
 from fer_convert.trained import TrainedModel, load_trained
 from fer_edge import __version__
 from fer_edge.contract.card import Calibration, ModelCard, Quantization, SplitFigures, TensorCard
@@ -61,7 +62,7 @@ def convert(
     and decides nothing.
 
     Args:
-        keras_path: model saved by ``fer-edge train``.
+        keras_path: model saved by ``fer-edge train``, or a .tflite file to convert anew.
         data_path: FER2013 in any of its forms.
         recipe: how to convert.
         out: folder for the file.
@@ -77,11 +78,11 @@ def convert(
         UsageError: if the file exists and ``overwrite`` is not given.
     """
     console = console or Console(stderr=True, highlight=False)
-    trained = load_trained(keras_path)
+    data = load(data_path)
+    trained = _load(keras_path, data)
     name = name or trained.model.name
     path = out / f"{name}.{recipe.name}.tflite"
     _refuse_existing(path, overwrite)
-    data = load(data_path)
     console.print(f"converting {keras_path} by {recipe.name}: {recipe.summary}", soft_wrap=True)
     images, count = _calibration(trained, data, recipe) if recipe.needs_images else (None, 0)
     with console.status("") as status:
@@ -136,10 +137,11 @@ def write_sensitivity(
     if not recipe.calibrated:
         raise UsageError(f"--sensitivity is for recipes with integer activations, such as int8; {recipe.name} has none")
     console = console or Console(stderr=True, highlight=False)
-    trained = load_trained(keras_path)
+    data = load(data_path)
+    trained = _load(keras_path, data)
     drawing = out / f"{name or trained.model.name}.{recipe.name}.sensitivity.svg"
     _refuse_existing(drawing, overwrite)
-    images, _ = _calibration(trained, load(data_path), recipe)
+    images, _ = _calibration(trained, data, recipe)
     with console.status("") as status:
         graph = prepare(float_graph(trained.model), recipe, images, _updating(status))
         found = sweep(graph, recipe, images, _updating(status))
@@ -148,6 +150,10 @@ def write_sensitivity(
     write_bytes(drawing.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(report)))
     sensitivity.draw(found, drawing, f"{trained.model.name}, {recipe.name}")
     return found, drawing
+
+
+def _load(path: Path, data: Fer2013) -> TrainedModel:
+    return load_recovered(path, data) if path.suffix == ".tflite" else load_trained(path)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:

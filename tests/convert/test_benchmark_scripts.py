@@ -102,12 +102,16 @@ def test_the_table_of_all_runs_is_spliced(run_folder: Path, tmp_path: Path) -> N
     data = SyntheticFer2013.generate(per_class=(2, 4, 6)).write_npz(tmp_path / "fer2013.npz")
     plot = tmp_path / "models.svg"
     words = ("--data", data, "--out", out, "--recipes", "int8", "--no-peers", "--readme", readme, "--plot", plot)
-    result = script("model_table.py", run_folder, unfinished, *words, *QUICK, "--frames", "0")
+    shipped = write_tiny_model(tmp_path / "shipped.int8.tflite", "sad", name="shipped")
+    result = script("model_table.py", run_folder, unfinished, shipped, *words, *QUICK, "--frames", "0")
     assert result.returncode == 0, result.stderr
     assert "unfinished: no finished run" in result.stderr
     assert "tiny.int8.tflite: fails its gates: accuracy fell by 9.00 points" in result.stdout
     assert path.read_bytes() == before, "a file that was made of this network is not made again"
     text = readme.read_text()
+    assert (out / "models" / shipped.name).read_bytes() == shipped.read_bytes()
+    row = next(line for line in text.splitlines() if "| shipped |" in line or "**shipped**" in line)
+    assert row.count("14.29 (") == 2, "it always says sad: a seventh of both splits"
     assert "70.0" in text.partition("begin -->")[2].partition("<!--")[0]
     assert "models.svg" in text
     assert text.endswith("The rest.\n")

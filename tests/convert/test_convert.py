@@ -18,6 +18,7 @@ from fer_edge.contract.labels import LABELS
 from fer_edge.contract.preprocess import FER2013_INPUT, batch_input, face_input
 from fer_edge.contract.tflite_file import read_model_file
 from fer_edge.errors import ModelError, UsageError
+from tests.edge.tiny_model import write_tiny_model
 from tests.train.synthetic_fer2013 import SyntheticFer2013, load_quietly
 
 keras = pytest.importorskip("keras", reason="needs the train extra")
@@ -121,6 +122,22 @@ def test_training_goes_on_from_what_a_recipe_made(
     theirs = keras.saving.load_model(keras_path, compile=False).predict_on_batch(pixels.astype(np.float32))
     ours = softmax(started.predict_on_batch(pixels.astype(np.float32)))
     assert np.abs(ours - theirs).mean() < (1e-4 if recipe == "float32" else 0.02)
+
+
+def test_a_file_that_ships_can_be_had_in_another_format(keras_path: Path, data_path: Path, tmp_path: Path) -> None:
+    first = converted(keras_path, data_path, tmp_path, "int8")
+    again = converted(first.path, data_path, tmp_path, "float32")
+    assert again.path.name == "tiny.float32.tflite"
+    shipped = read_model_file(first.path)
+    assert again.card.quantization.source_sha256 == shipped.sha256
+    assert again.card.training["recovered_from_sha256"] == shipped.sha256
+    assert again.card.training["recipe"] == shipped.card.training["recipe"]
+    assert again.card.labels == shipped.card.labels
+    pixels = batch_input(load_quietly(data_path).split("PublicTest").pixels, shipped.card.input)
+    difference = load_model(again.path).invoke(pixels) - load_model(first.path).invoke(pixels)
+    assert np.abs(difference).mean() < 0.02
+    with pytest.raises(ModelError, match="does not tell by which recipe it was trained"):
+        converted(write_tiny_model(tmp_path / "t.int8.tflite", "sad"), data_path, tmp_path, "float16")
 
 
 @pytest.mark.parametrize("recipe", sorted({*recipe_names()} - {"int8", "float32"}))

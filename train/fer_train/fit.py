@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract.preprocess import UInt8Array, batch_input
+from fer_edge.contract.preprocess import InputSpec, UInt8Array, batch_input
 from fer_edge.errors import UsageError
 from fer_train import interruption, torch_speed
 from fer_train.batches import TrainingBatches, predict
@@ -148,10 +148,10 @@ def dtype_policy(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def images_to_start_by(recipe: Recipe, data: TrainingData) -> UInt8Array:
-    """Return some of Training, (n, height, width, channels) uint8, that pretrained weights are fitted to."""
-    some = data.pixels[:: max(1, len(data.pixels) // IMAGES_TO_START_BY)][:IMAGES_TO_START_BY]
-    return batch_input(some, recipe.input)
+def images_to_start_by(pixels: UInt8Array, spec: InputSpec) -> UInt8Array:
+    """Return some of the Training images (n, H, W) that pretrained weights are fitted to, as the network gets them."""
+    some = pixels[:: max(1, len(pixels) // IMAGES_TO_START_BY)][:IMAGES_TO_START_BY]
+    return batch_input(some, spec)
 
 
 def restore(recipe: Recipe, classes: int, weights: Arrays) -> keras.Model:
@@ -181,7 +181,7 @@ def _network(recipe: Recipe, data: TrainingData, pretrained: bool) -> keras.Mode
     keras.utils.set_random_seed(recipe.seed)
     network = build(recipe.model, recipe.input.shape, data.targets.shape[1], recipe.network)
     if recipe.pretrained and pretrained:
-        load_pretrained(recipe.model, network, recipe.pretrained, images_to_start_by(recipe, data))
+        load_pretrained(recipe.model, network, recipe.pretrained, images_to_start_by(data.pixels, recipe.input))
     torch_speed.use_native_kernels(network)
     return network
 

@@ -88,7 +88,7 @@ def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: 
     votes = None if files.ferplus is None else load_votes(files.ferplus, source)
     data = prepare(recipe, source, votes)
     teachers = load_teachers(files.teachers, recipe, data.pixels)
-    start = load_start(recipe, images_to_start_by(recipe, data))
+    start = load_start(recipe, images_to_start_by(data.pixels, recipe.input))
     if dry_run:
         rehearse(recipe, data, teachers, console, workers)
         return None
