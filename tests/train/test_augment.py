@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from fer_train.augment import Augmentation, augment
+from fer_train.augment import Augmentation, augment, mixup_shares
 from fer_train.recipe import Recipe
 from tests.train.synthetic_fer2013 import SyntheticFer2013
 
@@ -96,7 +96,7 @@ def test_an_epoch_shows_each_image_once(synthetic_fer2013: SyntheticFer2013) -> 
 
 
 def test_the_parts_of_two_workers_are_the_batch_of_one(synthetic_fer2013: SyntheticFer2013) -> None:
-    recipe = recipe_of(Augmentation(blur=0.5, jpeg=0.5, erase=0.5, exposure=0.3))
+    recipe = recipe_of(Augmentation(blur=0.5, jpeg=0.5, erase=0.5, exposure=0.3, mixup=0.4))
     data = prepare(recipe, synthetic_fer2013.as_data())
 
     class One(Workers):
@@ -108,3 +108,29 @@ def test_the_parts_of_two_workers_are_the_batch_of_one(synthetic_fer2013: Synthe
         parts = [TrainingBatches(data, recipe, epoch=1, workers=One(rank))[index] for rank in (0, 1)]
         for theirs, halves in zip(whole, zip(*parts, strict=True), strict=True):
             assert np.array_equal(theirs, np.concatenate(halves))
+
+
+def test_mixup_takes_the_mean_of_two_images_and_of_their_targets(synthetic_fer2013: SyntheticFer2013) -> None:
+    sharp = msgspec.structs.replace(recipe_of(NOTHING), label_smoothing=0.0)
+    recipe = msgspec.structs.replace(sharp, augmentation=msgspec.structs.replace(NOTHING, mixup=0.5))
+    data = prepare(recipe, synthetic_fer2013.as_data())
+    mixed, plain = TrainingBatches(data, recipe, 0), TrainingBatches(data, sharp, 0)
+    last = len(plain) - 1
+    for index, following in ((0, 1), (last, 0)):
+        (images, targets), (own, own_targets), (others, other_targets) = mixed[index], plain[index], plain[following]
+        # The shares are in the targets where the two classes differ; they must be those of the images.
+        differ = own_targets.argmax(axis=1) != other_targets.argmax(axis=1)
+        shares = (targets * own_targets).sum(axis=1) / np.square(own_targets).sum(axis=1)
+        assert ((shares >= 0.5) & (shares <= 1.0 + 1e-6)).all()
+        assert 0.55 < shares[differ].mean() < 0.95
+        expected = shares[:, None, None, None] * own + (1 - shares[:, None, None, None]) * others
+        np.testing.assert_allclose(images[differ], expected[differ], atol=1.0)
+        np.testing.assert_allclose(targets.sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_shares_of_mixup_are_beta_distributed() -> None:
+    rng = np.random.default_rng(0)
+    assert (mixup_shares(0.0, 5, rng) == 1).all()
+    flat = mixup_shares(1.0, 20_000, rng)  # uniform, so its larger side has a mean of three quarters
+    assert flat.mean() == pytest.approx(0.75, abs=0.005)
+    assert mixup_shares(0.2, 20_000, rng).mean() > 0.85

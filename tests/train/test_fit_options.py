@@ -104,6 +104,7 @@ def test_stages_free_layers_one_after_the_other_and_resume(synthetic: SyntheticF
         {"optimizer": {"kind": "adamw", "learning_rate": 0.01, "schedule": "constant", "clip_norm": 1.0}},
         {"balance": "sampling"},
         {"balance": "weights"},
+        {"balance": "weights", "augmentation": {"mixup": 0.2, "rotate_deg": 4.0, "scale": 0.04, "shift": 0.05}},
         {"classes": ["happy", "sad", "surprise", "neutral"]},
     ],
     ids=lambda changes: "-".join(str(v) for v in changes.values())[:40],

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import cv2
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from fer_edge.contract.preprocess import UInt8Array
 
@@ -48,6 +49,8 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Probability of covering a rectangle (Zhong et al. 2017, "Random Erasing")."""
     erase_side: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.35
     """Largest side of that rectangle, as a fraction of the image's side."""
+    mixup: Annotated[float, msgspec.Meta(ge=0.0, le=8.0)] = 0.0
+    """Both parameters of the beta distribution that an image's share in the mean with another one is drawn from."""
 
     def crop_alone(self) -> Augmentation:
         """Return flip, rotation, scale and shift alone: another crop, as sharp and well lit as before."""
@@ -98,6 +101,24 @@ def augment(image: UInt8Array, settings: Augmentation, rng: np.random.Generator)
         top, left = int(extra[3] * (rows - height)), int(extra[4] * (cols - width))
         out[top : top + height, left : left + width] = round(255 * extra[5])
     return np.asarray(out, np.uint8)
+
+
+def mixup_shares(alpha: float, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Draw the share (n,), 0.5 to 1, that each image keeps in its mean with another; 1 where ``alpha`` is 0.
+
+    Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization" (arXiv:1710.09412). Of two images it does not matter
+    which is called the first: the larger share is always the image's own.
+    """
+    if not alpha:
+        return np.ones(n, np.float32)
+    shares = rng.beta(alpha, alpha, n)
+    return np.maximum(shares, 1.0 - shares).astype(np.float32)
+
+
+def mixed_images(images: UInt8Array, others: UInt8Array, shares: NDArray[np.float32]) -> UInt8Array:
+    """Return the means (n, H, W) uint8 of images and others, by the share (n,) of the former."""
+    weight = shares[:, None, None]
+    return np.asarray(np.rint(weight * images + (1 - weight) * others), np.uint8)
 
 
 def _tone_curve(

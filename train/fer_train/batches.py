@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.contract.preprocess import InputSpec, UInt8Array, batch_input
-from fer_train.augment import DRAWS, Augmentation, augment
+from fer_train.augment import DRAWS, Augmentation, augment, mixed_images, mixup_shares
 from fer_train.distillation import Teachers
 from fer_train.recipe import Recipe
 from fer_train.training_data import TrainingData
 from fer_train.workers import ALONE, Workers
+
+MIXUP_STREAM: Final = 1
+"""Tells the random numbers of mixup from those of the changes."""
 
 Batch = tuple[NDArray[np.float32], ...]
 """Pixels (n, height, width, channels) of 0 to 255, targets (n, columns), and loss weights (n,) if there are any."""
@@ -55,34 +59,58 @@ class TrainingBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Batch:
         """Return one batch."""
         recipe, data = self._recipe, self._data
-        first = index * recipe.batch_size
-        rows = self._order[first : first + recipe.batch_size]
-        part = self._sharers.part_of(len(rows))
-        rows = rows[part]
-        changed = self._changed(rows, recipe.augmentation, index, part.start)
-        targets = data.targets[rows]
+        part = self._sharers.part_of(len(self._rows(index)))
+        rows, others = self._rows(index)[part], self._rows(self._next(index))[part]
+        share = self._shares(index)[part, None]
+        targets = share * data.targets[rows] + (1 - share) * data.targets[others]
+        shown = self._shown(index, part, recipe.augmentation)
         if self._teachers is not None:
-            shown = changed
-            if recipe.distillation.view == "warped":
-                shown = self._changed(rows, recipe.augmentation.crop_alone(), index, part.start)
             with self._sharers.outside():
-                if recipe.distillation.view == "original":
-                    taught = self._teachers.answers(rows, None)
-                elif recipe.distillation.views:
-                    places = slice(first + part.start, first + part.start + len(rows))
-                    taught = self._teachers.answers_to_view(self._view, places, shown)
-                else:
-                    taught = self._teachers.answers(rows, shown)
-            targets = np.concatenate([targets, taught], axis=1)
-        batch = (batch_input(changed, recipe.input).astype(np.float32), targets)
-        return batch if data.weights is None else (*batch, data.weights[rows])
+                targets = np.concatenate([targets, self._taught(self._teachers, index, part, shown)], axis=1)
+        batch = (batch_input(shown, recipe.input).astype(np.float32), targets)
+        if data.weights is None:
+            return batch
+        return (*batch, share[:, 0] * data.weights[rows] + (1 - share[:, 0]) * data.weights[others])
 
-    def _changed(self, rows: NDArray[np.int64], settings: Augmentation, index: int, start: int) -> UInt8Array:
-        """Return images (n, H, W) of batch ``index`` from place ``start`` on: the same draws whatever the settings."""
+    def _taught(self, teachers: Teachers, index: int, part: slice, shown: UInt8Array) -> NDArray[np.float32]:
+        """Return the teachers' answers (n, classes) to a batch whose images the student is shown."""
+        recipe, share = self._recipe, self._shares(index)[part, None]
+        if recipe.distillation.view == "original":
+            own = teachers.answers(self._rows(index)[part], None)
+            return share * own + (1 - share) * teachers.answers(self._rows(self._next(index))[part], None)
+        if recipe.distillation.view == "warped":
+            shown = self._shown(index, part, recipe.augmentation.crop_alone())
+        if recipe.distillation.views:
+            first = index * recipe.batch_size
+            return teachers.answers_to_view(self._view, slice(first + part.start, first + part.stop), shown)
+        return teachers.answers(self._rows(index)[part], shown)
+
+    def _rows(self, index: int) -> NDArray[np.int64]:
+        """Return which Training images batch ``index`` is made of."""
+        return self._order[index * self._recipe.batch_size : (index + 1) * self._recipe.batch_size]
+
+    def _next(self, index: int) -> int:
+        """Return the batch whose images are mixed into those of batch ``index``: any other would do."""
+        return (index + 1) % len(self)
+
+    def _shares(self, index: int) -> NDArray[np.float32]:
+        """Return the share (n,) that each image of batch ``index`` has in what is shown; 1 without mixup."""
+        rng = np.random.default_rng((self._recipe.seed, self._view, index, MIXUP_STREAM))
+        return mixup_shares(self._recipe.augmentation.mixup, len(self._rows(index)), rng)
+
+    def _shown(self, index: int, part: slice, settings: Augmentation) -> UInt8Array:
+        """Return images (n, H, W) of batch ``index``: changed by ``settings``, and mixed if the recipe says so."""
+        changed = self._changed(index, part, settings)
+        if not self._recipe.augmentation.mixup:
+            return changed
+        return mixed_images(changed, self._changed(self._next(index), part, settings), self._shares(index)[part])
+
+    def _changed(self, index: int, part: slice, settings: Augmentation) -> UInt8Array:
+        """Return images (n, H, W) of a part of batch ``index``: the same draws whatever the settings."""
         bits = np.random.PCG64((self._recipe.seed, self._view, index))
-        bits.advance(start * DRAWS)
+        bits.advance(part.start * DRAWS)
         rng = np.random.Generator(bits)
-        return np.stack([augment(self._data.pixels[row], settings, rng) for row in rows])
+        return np.stack([augment(self._data.pixels[row], settings, rng) for row in self._rows(index)[part]])
 
 
 def predict(model: keras.Model, images: UInt8Array, spec: InputSpec, batch_size: int = 256) -> NDArray[np.float32]:
