@@ -68,6 +68,18 @@ def test_overexposure_goes_upwards_only() -> None:
     assert max(levels) in range(195, 201)
 
 
+@pytest.mark.parametrize(("brighter", "least", "most"), [(0.75, 0.7, 0.8), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)])
+def test_the_exposure_goes_up_as_often_as_it_should(brighter: float, least: float, most: float) -> None:
+    image = np.full((48, 48), 100, np.uint8)
+    settings = msgspec.structs.replace(NOTHING, exposure=1.0, brighter=brighter)
+    rng = np.random.default_rng(0)
+    levels = np.array([int(augment(image, settings, rng)[0, 0]) for _ in range(400)])
+    away = levels[levels != 100]
+    assert least <= (away > 100).mean() <= most
+    assert levels.min() in (range(50, 53) if brighter < 1 else range(100, 102))
+    assert levels.max() in (range(195, 201) if brighter > 0 else range(99, 101))
+
+
 def recipe_of(augmentation: Augmentation) -> Recipe:
     return Recipe(model="vgg_lite", epochs=1, batch_size=16, seed=3, augmentation=augmentation)
 

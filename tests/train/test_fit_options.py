@@ -25,7 +25,7 @@ from fer_train.batches import TrainingBatches, predict  # noqa: E402
 from fer_train.checkpoint import RunState  # noqa: E402
 from fer_train.distillation import DistillationLoss, KerasTeacher, load_teachers, target_accuracy  # noqa: E402
 from fer_train.fer2013 import Fer2013, Fer2013Warning  # noqa: E402
-from fer_train.fit import fingerprint_of, fit, restore  # noqa: E402
+from fer_train.fit import LATER_KEYS, fingerprint_of, fit, restore  # noqa: E402
 from fer_train.recipe import Recipe, load_recipe  # noqa: E402
 from fer_train.run import RunFiles, train  # noqa: E402
 from fer_train.training_data import prepare  # noqa: E402
@@ -303,3 +303,13 @@ def test_a_rehearsal_goes_through_everything_and_leaves_nothing(synthetic: Synth
     assert wrong.returncode == 2
     assert "must be some of" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+def test_keys_that_came_later_leave_earlier_runs_what_they_are(synthetic: SyntheticFer2013) -> None:
+    plain = prepare(TINY, synthetic.as_data())
+    now = msgspec.to_builtins(TINY)
+    before = {**now, "augmentation": {k: v for k, v in now["augmentation"].items() if k not in LATER_KEYS}}
+    assert fingerprint_of(msgspec.convert(before, Recipe), plain) == fingerprint_of(TINY, plain)
+    for key, value in (("mixup", 0.2), ("brighter", 0.75)):
+        other = changed(augmentation={**now["augmentation"], key: value})
+        assert fingerprint_of(other, plain) != fingerprint_of(TINY, plain)

@@ -39,6 +39,8 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Largest change of the binary logarithm of the gain either way; what is brighter than white is white."""
     overexposure: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.0
     """The same upwards, where that is more: what has become white is lost, and what has become dark is not."""
+    brighter: Fraction = 0.5
+    """Probability that the exposure goes up rather than down."""
     blur: Fraction = 0.1
     """Probability of a Gaussian blur."""
     blur_sigma: Annotated[float, msgspec.Meta(ge=0.3, le=3.0)] = 1.0
@@ -88,7 +90,10 @@ def augment(image: UInt8Array, settings: Augmentation, rng: np.random.Generator)
         matrix[:, 0] *= -1
     # The runtime repeats the edge of the frame too, where a face sticks out of it.
     out = cv2.warpAffine(image, matrix, (cols, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    out = cv2.LUT(out, _tone_curve(settings, float(out.mean()), contrast, brightness, gamma, 2 * exposure - 1))
+    out = cv2.LUT(
+        out,
+        _tone_curve(settings, float(out.mean()), contrast, brightness, gamma, _direction(exposure, settings.brighter)),
+    )
     if blur < settings.blur:
         out = cv2.GaussianBlur(out, (0, 0), 0.3 + (settings.blur_sigma - 0.3) * extra[0])
     if jpeg < settings.jpeg:
@@ -101,6 +106,12 @@ def augment(image: UInt8Array, settings: Augmentation, rng: np.random.Generator)
         top, left = int(extra[3] * (rows - height)), int(extra[4] * (cols - width))
         out[top : top + height, left : left + width] = round(255 * extra[5])
     return np.asarray(out, np.uint8)
+
+
+def _direction(draw: float, brighter: float) -> float:
+    """Return where a draw from 0 to 1 puts the exposure: -1 (darkest) to 1, above 0 with probability ``brighter``."""
+    darker = 1.0 - brighter
+    return draw / darker - 1.0 if draw < darker else (draw - darker) / brighter
 
 
 def mixup_shares(alpha: float, n: int, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -33,6 +33,9 @@ AVERAGE_EVERY_STEPS: Final = 10
 IMAGES_TO_START_BY: Final = 256
 """Images that pretrained weights are fitted to (at 48 pixels 0.6 million positions a channel in the first layer)."""
 
+LATER_KEYS: Final = {"mixup": 0.0, "brighter": 0.5}
+"""Keys of ``[augmentation]`` that came later, with the value that changes nothing: runs from before them go on."""
+
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with (steps done in the epoch, steps in the epoch, running loss and accuracy)."""
 
@@ -173,6 +176,7 @@ def fingerprint_of(recipe: Recipe, data: TrainingData, teachers: Teachers | None
     taught_by = teachers.sha256 if teachers is not None else []
     # Without what changes no step: any number of workers is the same run, and the start is mixed in after the last.
     decides = {k: v for k, v in msgspec.to_builtins(recipe).items() if k not in ("parallel", "start_share")}
+    decides["augmentation"] = {k: v for k, v in decides["augmentation"].items() if LATER_KEYS.get(k) != v}
     parts = (msgspec.json.encode(decides), data.sha256, taught_by, *backend)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
