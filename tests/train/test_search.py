@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -140,6 +141,29 @@ def test_workers_share_a_study_and_take_up_what_others_left(tmp_path: Path) -> N
     _, complaint = other.communicate(timeout=300)
     assert other.returncode == 2
     assert "was begun with another recipe" in complaint
+
+
+@pytest.mark.parametrize("name", ["study.db", "study.journal"])
+def test_no_trial_is_handed_out_twice(name: str, tmp_path: Path) -> None:
+    where, count = str(tmp_path / name), 24
+    study = optuna.create_study(study_name="mine", storage=open_storage(where, 60))
+    for number in range(count):
+        study.enqueue_trial({"a": number})
+    claimed: list[int] = []
+    together = threading.Barrier(3)
+
+    def work() -> None:
+        own = optuna.load_study(study_name="mine", storage=open_storage(where, 60))
+        together.wait()
+        while (trial := own._pop_waiting_trial_id()) is not None:
+            claimed.append(trial)
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(claimed) == len(set(claimed)) == count
 
 
 @pytest.mark.filterwarnings("ignore::fer_train.fer2013.Fer2013Warning")

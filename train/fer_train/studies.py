@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import optuna
+import sqlalchemy
+import sqlalchemy.event
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages._heartbeat import BaseHeartbeat  # what is there to make a storage notice dead workers
 from optuna.storages.journal import JournalFileBackend
@@ -62,19 +64,42 @@ def _open_database(url: str, options: dict[str, Any], heartbeat_s: int) -> Any:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return RDBStorage(
+                storage = RDBStorage(
                     url,
                     engine_kwargs=options,
                     heartbeat_interval=heartbeat_s,
                     grace_period=BEATS_OF_GRACE * heartbeat_s,
                     heartbeat_stale_trial_callback=queue_again,
                 )
+            if storage.engine.dialect.name == "sqlite":
+                _lock_whole_transactions(storage.engine)
+            return storage
         except DBAPIError:
             # Two workers that begin in the same moment both make the tables of an empty database, and one loses.
             if attempt == 4:
                 raise
             time.sleep(0.5 * (attempt + 1))
     raise AssertionError("unreachable")
+
+
+def _lock_whole_transactions(engine: sqlalchemy.Engine) -> None:
+    """Make each transaction of an SQLite database take the write lock at its start.
+
+    Optuna reads a waiting trial's state under ``SELECT ... FOR UPDATE`` before it claims it. SQLite has no such lock,
+    and Python's driver begins a transaction with the first write only: of 100 trials in a queue, four workers took 23
+    twice. How to: SQLAlchemy, "Serializable isolation / Savepoints / Transactional DDL" of its SQLite dialect.
+    """
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def leave_transactions_to_us(connection: Any, record: Any) -> None:
+        del record
+        connection.isolation_level = None
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def lock(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # connections from before
 
 
 def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial, times: int = RETRIES) -> None:
