@@ -82,21 +82,31 @@ def convert_all(
     """Convert each run by each recipe; return the files, what is to be told of them, and whether any is missing."""
     made, notes, broken = [], [], False
     for run in runs:
-        for recipe in recipes:
-            path = out / f"{_name(run)}.{recipe}.tflite"
-            source = run if run.suffix == ".tflite" else run / "model.keras"
+        source = run if run.suffix == ".tflite" else run / "model.keras"
+        paths = {out / f"{_name(run)}.{recipe}.tflite": recipe for recipe in recipes}
+        for path in paths:
             if path.name == source.name:
                 copyfile(source, path)
-            elif not _is_made_of(path, source):
-                words = ["--data", data, "--recipe", recipe, "--out", out, "--name", _name(run), "--overwrite"]
-                if _fer_edge("convert", source, *words, "--force", check=False):
+        missing = [r for path, r in paths.items() if path.name != source.name and not _is_made_of(path, source)]
+        words: list[str | Path] = ["--data", data, "--out", out, "--name", _name(run), "--overwrite", "--force"]
+        if missing and _fer_edge("convert", source, *words, *_recipes(missing), check=False):
+            for recipe in missing:  # one after the other: what can be converted is
+                path = out / f"{_name(run)}.{recipe}.tflite"
+                if not _is_made_of(path, source) and _fer_edge(
+                    "convert", source, *words, *_recipes([recipe]), check=False
+                ):
                     notes.append(f"{path.name}: could not be converted; see above")
                     broken = True
-                    continue
+                    del paths[path]
+        for path in paths:
             made.append(path)
             gates = read_model_file(path).card.quantization.failed_gates
             notes += [f"{path.name}: fails its gates: {'; '.join(gates)}"] if gates else []
     return made, notes, broken
+
+
+def _recipes(names: Sequence[str]) -> list[str]:
+    return [word for name in names for word in ("--recipe", name)]
 
 
 def evaluate(file: Path, data: Path, results: Path) -> list[Path]:

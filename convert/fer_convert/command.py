@@ -21,8 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="FER2013", type=Path, required=True, help="CSV, folder tree, zip or npz")
     parser.add_argument(
         "--recipe",
-        default="int8",
-        help="int8 (default), int8_equalized, int8_mixed, int8_16x8, dynamic_wi8, float16, float32, or a .toml file",
+        action="append",
+        default=[],
+        help="int8 (default), int8_equalized, int8_mixed, int8_16x8, dynamic_wi8, float16, float32, or a .toml file; "
+        "repeatable",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for NAME.RECIPE.tflite")
     parser.add_argument("--name", help="name in the card and of the file (default: the network's)")
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert and print where the file is."""
-    from fer_edge.errors import MissingExtraError, ModelError
+    from fer_edge.errors import MissingExtraError, ModelError, UsageError
 
     if not args.model.is_file():
         raise ModelError(f"{args.model}: there is no such file; name the model.keras of a finished training run")
@@ -51,31 +53,37 @@ def run(args: argparse.Namespace) -> int:
         import tensorflow  # noqa: F401, ICN001
     except ModuleNotFoundError as error:
         raise MissingExtraError("convert", "train", error.name or "tensorflow") from error
-    from fer_convert.convert import convert, write_sensitivity
+    from fer_convert.convert import convert, load_model_and_data, write_sensitivity
     from fer_convert.recipe import load_recipe
 
-    recipe = load_recipe(args.recipe)
+    recipes = [load_recipe(name) for name in args.recipe or ["int8"]]
     if args.sensitivity:
+        if len(recipes) > 1:
+            raise UsageError("--sensitivity is about one recipe: name one with --recipe")
         from rich.console import Console
 
         from fer_convert.sensitivity import as_table
 
         found, drawing = write_sensitivity(
-            args.model, args.data, recipe, args.out, name=args.name, overwrite=args.overwrite
+            args.model, args.data, recipes[0], args.out, name=args.name, overwrite=args.overwrite
         )
         Console().print(as_table(found))
         print(drawing)
         return 0
-    result = convert(
-        args.model,
-        args.data,
-        recipe,
-        args.out,
-        name=args.name,
-        version=args.version,
-        overwrite=args.overwrite,
-        force=args.force,
-        command=args.command_line,
-    )
-    print(result.path)
+    trained, data = load_model_and_data(args.model, args.data)
+    for recipe in recipes:
+        result = convert(
+            args.model,
+            args.data,
+            recipe,
+            args.out,
+            name=args.name,
+            version=args.version,
+            overwrite=args.overwrite,
+            force=args.force,
+            command=args.command_line,
+            trained=trained,
+            data=data,
+        )
+        print(result.path)
     return 0

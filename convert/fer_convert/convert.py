@@ -55,6 +55,8 @@ def convert(
     force: bool = False,
     command: str | None = None,
     console: Console | None = None,
+    trained: TrainedModel | None = None,
+    data: Fer2013 | None = None,
 ) -> Converted:
     """Convert, measure, and write ``OUT/NAME.RECIPE.tflite`` with its card, beside a report as JSON.
 
@@ -72,14 +74,16 @@ def convert(
         force: write the file though a gate has failed; the card then says so.
         command: what was typed, for the record.
         console: where progress goes.
+        trained: the model, if :func:`load_model_and_data` has read it already, as for another recipe.
+        data: the data set, likewise.
 
     Raises:
         ModelError: if the model cannot be read or converted, or fails a gate without ``force``.
         UsageError: if the file exists and ``overwrite`` is not given.
     """
     console = console or Console(stderr=True, highlight=False)
-    data = load(data_path)
-    trained = _load(keras_path, data)
+    if trained is None or data is None:
+        trained, data = load_model_and_data(keras_path, data_path)
     name = name or trained.model.name
     path = out / f"{name}.{recipe.name}.tflite"
     _refuse_existing(path, overwrite)
@@ -114,6 +118,17 @@ def convert(
     return Converted(path, card, comparisons, facts, failures)
 
 
+def load_model_and_data(path: Path, data_path: Path) -> tuple[TrainedModel, Fer2013]:
+    """Read a ``model.keras`` or a .tflite file, and FER2013.
+
+    Raises:
+        ModelError: if the model cannot be read.
+        DataError: if the data set is malformed.
+    """
+    data = load(data_path)
+    return load_recovered(path, data) if path.suffix == ".tflite" else load_trained(path), data
+
+
 def write_sensitivity(
     keras_path: Path,
     data_path: Path,
@@ -137,8 +152,7 @@ def write_sensitivity(
     if not recipe.calibrated:
         raise UsageError(f"--sensitivity is for recipes with integer activations, such as int8; {recipe.name} has none")
     console = console or Console(stderr=True, highlight=False)
-    data = load(data_path)
-    trained = _load(keras_path, data)
+    trained, data = load_model_and_data(keras_path, data_path)
     drawing = out / f"{name or trained.model.name}.{recipe.name}.sensitivity.svg"
     _refuse_existing(drawing, overwrite)
     images, _ = _calibration(trained, data, recipe)
@@ -150,10 +164,6 @@ def write_sensitivity(
     write_bytes(drawing.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(report)))
     sensitivity.draw(found, drawing, f"{trained.model.name}, {recipe.name}")
     return found, drawing
-
-
-def _load(path: Path, data: Fer2013) -> TrainedModel:
-    return load_recovered(path, data) if path.suffix == ".tflite" else load_trained(path)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
@@ -217,7 +227,7 @@ def _measure(
         except FerEdgeError:
             continue  # a smaller data set may lack one; its figures are then missing from the card
         pixels = batch_input(split.pixels, card.input)
-        ours, theirs = loaded.invoke(pixels), trained.probabilities(pixels)
+        ours, theirs = loaded.invoke(pixels), trained.answers(name, pixels)
         comparisons[name] = compared = compare(theirs, ours, split.labels, card.labels)
         result = evaluate(ours, split.labels, card.labels)
         # Six digits: a percentage made of five would round twice.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +43,8 @@ class TrainedModel:
     spec: InputSpec
     provenance: dict[str, Any]
     sha256: str
+    remembered: dict[str, NDArray[np.float32]] = field(default_factory=dict, compare=False)
+    """Answers to whole splits, by their names."""
 
     @property
     def data(self) -> str:
@@ -63,6 +65,12 @@ class TrainedModel:
         steps = range(0, len(pixels), batch)
         parts = [self.model.predict_on_batch(pixels[i : i + batch].astype(np.float32)) for i in steps]
         return np.concatenate(parts).astype(np.float32)
+
+    def answers(self, split: str, pixels: UInt8Array) -> NDArray[np.float32]:
+        """Return the probabilities of the images of a split, computed once for all conversions of this model."""
+        if split not in self.remembered:
+            self.remembered[split] = self.probabilities(pixels)
+        return self.remembered[split]
 
 
 def load_trained(path: Path) -> TrainedModel:

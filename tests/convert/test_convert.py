@@ -12,10 +12,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fer_edge.contract.interpreter import load_model
 from fer_edge.contract.labels import LABELS
-from fer_edge.contract.preprocess import FER2013_INPUT, batch_input, face_input
+from fer_edge.contract.preprocess import FER2013_INPUT, UInt8Array, batch_input, face_input
 from fer_edge.contract.tflite_file import read_model_file
 from fer_edge.errors import ModelError, UsageError
 from tests.edge.tiny_model import write_tiny_model
@@ -32,7 +33,7 @@ from fer_convert.delegation import FileFacts  # noqa: E402
 from fer_convert.embed import is_per_channel, tensor_types  # noqa: E402
 from fer_convert.gates import Comparison, compare, failed_gates, uncertain_below  # noqa: E402
 from fer_convert.recipe import ConversionRecipe, load_recipe, recipe_names  # noqa: E402
-from fer_convert.trained import load_trained  # noqa: E402
+from fer_convert.trained import TrainedModel, load_trained  # noqa: E402
 from fer_train.batches import TrainingBatches, predict  # noqa: E402
 from fer_train.evaluation import evaluate_model  # noqa: E402
 from fer_train.metrics import softmax  # noqa: E402
@@ -177,6 +178,35 @@ def test_the_sweep_is_a_table_and_a_drawing(
     assert list(tmp_path.glob("*.tflite")) == []
     assert main(call) == 2
     assert main([*call, "--overwrite", "--recipe", "float16"]) == 2
+    assert main([*call, "--overwrite", "--recipe", "int8", "--recipe", "int8_mixed"]) == 2
+
+
+def test_one_command_makes_several_formats_and_asks_the_network_once(
+    keras_path: Path,
+    data_path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from fer_edge.cli import main
+
+    asked: list[int] = []
+    answer = TrainedModel.probabilities
+
+    def watched(self: TrainedModel, pixels: UInt8Array) -> NDArray[np.float32]:
+        asked.append(len(pixels))
+        return answer(self, pixels)
+
+    monkeypatch.setattr(TrainedModel, "probabilities", watched)
+    call = ["convert", str(keras_path), "--data", str(data_path), "--out", str(tmp_path), "--name", "tiny"]
+    assert main([*call, "--recipe", "int8", "--recipe", "float16", "--recipe", "dynamic_wi8"]) == 0
+    paths = [tmp_path / f"tiny.{recipe}.tflite" for recipe in ("int8", "float16", "dynamic_wi8")]
+    assert capsys.readouterr().out.splitlines() == [str(path) for path in paths]
+    assert asked == [210, 70]  # PublicTest and PrivateTest
+    alone = converted(keras_path, data_path, tmp_path / "alone", "dynamic_wi8")
+    together = read_model_file(paths[2])
+    assert together.card.figures == alone.card.figures
+    assert load_model(paths[2]).file.card.quantization == alone.card.quantization
 
 
 def test_a_model_of_four_labels_is_converted_and_judged_on_these(data_path: Path, tmp_path: Path) -> None:
