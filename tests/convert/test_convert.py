@@ -12,15 +12,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from fer_edge.contract.interpreter import load_model
 from fer_edge.contract.labels import LABELS
-from fer_edge.contract.preprocess import FER2013_INPUT, UInt8Array, batch_input, face_input
+from fer_edge.contract.preprocess import FER2013_INPUT, batch_input, face_input
 from fer_edge.contract.tflite_file import read_model_file
 from fer_edge.errors import ModelError, UsageError
-from tests.edge.tiny_model import write_tiny_model
-from tests.train.synthetic_fer2013 import SyntheticFer2013, load_quietly
+from tests.convert.tiny_run import TINY_FILE, converted, trained
+from tests.train.synthetic_fer2013 import load_quietly
 
 keras = pytest.importorskip("keras", reason="needs the train extra")
 pytest.importorskip("tensorflow", reason="needs the train extra")
@@ -28,50 +27,20 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("conversion needs Keras on TensorFlow", allow_module_level=True)
 
 from fer_convert.calibrate import calibration_rows, calibration_set  # noqa: E402
-from fer_convert.convert import Converted, convert  # noqa: E402
+from fer_convert.convert import convert  # noqa: E402
 from fer_convert.delegation import FileFacts  # noqa: E402
 from fer_convert.embed import is_per_channel, tensor_types  # noqa: E402
 from fer_convert.gates import Comparison, compare, failed_gates, uncertain_below  # noqa: E402
 from fer_convert.recipe import ConversionRecipe, load_recipe, recipe_names  # noqa: E402
-from fer_convert.trained import TrainedModel, load_trained  # noqa: E402
+from fer_convert.trained import load_trained  # noqa: E402
 from fer_train.batches import TrainingBatches, predict  # noqa: E402
 from fer_train.evaluation import evaluate_model  # noqa: E402
-from fer_train.metrics import softmax  # noqa: E402
-from fer_train.models import build, load_pretrained  # noqa: E402
 from fer_train.recipe import load_recipe as load_training_recipe  # noqa: E402
 from fer_train.recipe import with_changes  # noqa: E402
-from fer_train.run import RunFiles, train  # noqa: E402
 from fer_train.training_data import prepare  # noqa: E402
 from tests.train.test_augment import NOTHING  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::fer_train.fer2013.Fer2013Warning")
-
-TINY_FILE = Path(__file__).parents[1] / "train" / "tiny.toml"
-
-
-@pytest.fixture(scope="module")
-def data_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return SyntheticFer2013.generate(per_class=(40, 30, 10)).write_npz(tmp_path_factory.mktemp("data") / "fer.npz")
-
-
-@pytest.fixture(scope="module")
-def keras_path(data_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained(data_path, tmp_path_factory.mktemp("run"))
-
-
-def trained(data_path: Path, out: Path, **changes: object) -> Path:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        recipe = with_changes(load_training_recipe(str(TINY_FILE)), **changes)
-        path = train(recipe, RunFiles(data_path, out))
-    assert path is not None
-    return path
-
-
-def converted(keras_path: Path, data_path: Path, out: Path, recipe: str) -> Converted:
-    return convert(keras_path, data_path, load_recipe(recipe), out, name="tiny")
 
 
 def with_gates(recipe: ConversionRecipe, **gates: object) -> ConversionRecipe:
@@ -109,36 +78,6 @@ def test_float32_agrees_with_keras_to_four_digits(keras_path: Path, data_path: P
     ours = load_model(result.path).invoke(batch_input(data.pixels, result.card.input))
     theirs = predict(keras.saving.load_model(keras_path, compile=False), data.pixels, result.card.input)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
-
-
-@pytest.mark.parametrize("recipe", ["float32", "float16", "dynamic_wi8", "int8", "int8_16x8"])
-def test_training_goes_on_from_what_a_recipe_made(
-    recipe: str, keras_path: Path, data_path: Path, tmp_path: Path
-) -> None:
-    result = converted(keras_path, data_path, tmp_path, recipe)
-    pixels = batch_input(load_quietly(data_path).split("PublicTest").pixels, result.card.input)
-    tiny = load_training_recipe(str(TINY_FILE))
-    started = build("vgg_lite", tiny.input.shape, 7, tiny.network)
-    load_pretrained("vgg_lite", started, str(result.path), pixels[:64])
-    theirs = keras.saving.load_model(keras_path, compile=False).predict_on_batch(pixels.astype(np.float32))
-    ours = softmax(started.predict_on_batch(pixels.astype(np.float32)))
-    assert np.abs(ours - theirs).mean() < (1e-4 if recipe == "float32" else 0.02)
-
-
-def test_a_file_that_ships_can_be_had_in_another_format(keras_path: Path, data_path: Path, tmp_path: Path) -> None:
-    first = converted(keras_path, data_path, tmp_path, "int8")
-    again = converted(first.path, data_path, tmp_path, "float32")
-    assert again.path.name == "tiny.float32.tflite"
-    shipped = read_model_file(first.path)
-    assert again.card.quantization.source_sha256 == shipped.sha256
-    assert again.card.training["recovered_from_sha256"] == shipped.sha256
-    assert again.card.training["recipe"] == shipped.card.training["recipe"]
-    assert again.card.labels == shipped.card.labels
-    pixels = batch_input(load_quietly(data_path).split("PublicTest").pixels, shipped.card.input)
-    difference = load_model(again.path).invoke(pixels) - load_model(first.path).invoke(pixels)
-    assert np.abs(difference).mean() < 0.02
-    with pytest.raises(ModelError, match="does not tell by which recipe it was trained"):
-        converted(write_tiny_model(tmp_path / "t.int8.tflite", "sad"), data_path, tmp_path, "float16")
 
 
 @pytest.mark.parametrize("recipe", sorted({*recipe_names()} - {"int8", "float32"}))
@@ -179,34 +118,6 @@ def test_the_sweep_is_a_table_and_a_drawing(
     assert main(call) == 2
     assert main([*call, "--overwrite", "--recipe", "float16"]) == 2
     assert main([*call, "--overwrite", "--recipe", "int8", "--recipe", "int8_mixed"]) == 2
-
-
-def test_one_command_makes_several_formats_and_asks_the_network_once(
-    keras_path: Path,
-    data_path: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from fer_edge.cli import main
-
-    asked: list[int] = []
-    answer = TrainedModel.probabilities
-
-    def watched(self: TrainedModel, pixels: UInt8Array) -> NDArray[np.float32]:
-        asked.append(len(pixels))
-        return answer(self, pixels)
-
-    monkeypatch.setattr(TrainedModel, "probabilities", watched)
-    call = ["convert", str(keras_path), "--data", str(data_path), "--out", str(tmp_path), "--name", "tiny"]
-    assert main([*call, "--recipe", "int8", "--recipe", "float16", "--recipe", "dynamic_wi8"]) == 0
-    paths = [tmp_path / f"tiny.{recipe}.tflite" for recipe in ("int8", "float16", "dynamic_wi8")]
-    assert capsys.readouterr().out.splitlines() == [str(path) for path in paths]
-    assert asked == [210, 70]  # PublicTest and PrivateTest
-    alone = converted(keras_path, data_path, tmp_path / "alone", "dynamic_wi8")
-    together = read_model_file(paths[2])
-    assert together.card.figures == alone.card.figures
-    assert load_model(paths[2]).file.card.quantization == alone.card.quantization
 
 
 def test_a_model_of_four_labels_is_converted_and_judged_on_these(data_path: Path, tmp_path: Path) -> None:
