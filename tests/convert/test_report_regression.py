@@ -212,3 +212,24 @@ def test_intervals_of_shares() -> None:
 def test_limits_that_cannot_be_read(word: str) -> None:
     with pytest.raises(UsageError, match="--max-slowdown"):
         Limits.parse(word, 0.5)
+
+
+def test_a_benchmark_of_very_many_files_is_read(results: Results, tmp_path: Path) -> None:
+    """Its command names each of them."""
+    command = "fer-edge benchmark " + " ".join(
+        f"a-network-with-a-long-name-{n}.int8_equalized.tflite" for n in range(500)
+    )
+    many = results.changed(tmp_path / "many.json", lambda document: document.update(command=command))
+    assert main(["report", str(many), "--markdown", str(tmp_path / "many.md")]) == 0
+    assert command in (tmp_path / "many.md").read_text()
+
+
+def test_a_command_that_left_several_documents_is_told_once(results: Results, tmp_path: Path) -> None:
+    for name, document in (("one.json", results.private), ("two.json", results.public)):
+        (tmp_path / name).write_text(json.dumps(json.loads(document.read_text()) | {"command": "fer-edge same"}))
+    paths = [str(results.benchmark), str(tmp_path / "one.json"), str(tmp_path / "two.json")]
+    assert main(["report", *paths, "--markdown", str(tmp_path / "table.md")]) == 0
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert [sorted(line[17:].split(", ")) for line in lines if line.startswith("fer-edge same  # ")] == [
+        ["one.json", "two.json"]
+    ]

@@ -12,6 +12,7 @@ import msgspec
 
 from fer_convert.report.evidence import (
     Accuracy,
+    Command,
     Count,
     Latency,
     Machine,
@@ -131,20 +132,20 @@ class _Benchmark(msgspec.Struct):
     board: _Board
     settings: _Settings
     models: Annotated[list[_Benchmarked], msgspec.Meta(min_length=1)]
-    command: Text | None = None
+    command: Command | None = None
 
 
 class _Evaluation(_Accuracy):
     model: Text
     sha256: Sha256
     threads: Positive
-    command: Text | None = None
+    command: Command | None = None
 
 
 class _Conversion(msgspec.Struct):
     card: ModelCard
     sha256: Sha256 | None = None
-    command: Text | None = None
+    command: Command | None = None
 
 
 class ReportDocument(msgspec.Struct, kw_only=True):

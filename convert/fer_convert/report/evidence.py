@@ -20,6 +20,8 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
+Command = Annotated[str, msgspec.Meta(max_length=131_072)]
+"""With hundreds of files; Linux gives a process no more in one argument."""
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,7 +29,7 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     file: Text
     """Name of the document that it was read from."""
-    command: Text
+    command: Command
     """The command that printed it, paths shortened to names."""
     recorded: bool
     """Whether the document holds the command; otherwise it was put together from the settings in the document."""

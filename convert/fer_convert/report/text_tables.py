@@ -37,13 +37,14 @@ def _markdown_table(table: MachineTable) -> str:
 
 
 def _commands(tables: Sequence[MachineTable]) -> str:
-    """Return the commands that printed the numbers, each once."""
-    told: dict[tuple[str, str], None] = {}
+    """Return the commands that printed the numbers, each once, with the documents that it left."""
+    told: dict[str, dict[str, None]] = {}
     for table in tables:
         for row in table.rows:
-            told |= {(source.command, source.file): None for source in sources(row).values()}
+            for source in sources(row).values():
+                told.setdefault(source.command, {})[" ".join(source.file.split())] = None
     # A line that began with backticks would end the fence.
-    lines = [f"{' '.join(command.split()).lstrip('`')}  # {' '.join(name.split())}" for command, name in told]
+    lines = [f"{' '.join(command.split()).lstrip('`')}  # {', '.join(names)}" for command, names in told.items()]
     return "\n".join(["Measured by", "", "```sh", *lines, "```"])
 
 
