@@ -33,6 +33,7 @@ LARGEST_DIFFERENCE: Final = 0.1
 float differs by about 0.01."""
 
 _BATCH: Final = 64
+_MEND: Final = "name a file of the same network, with the same [network] options in its recipe"
 
 Float32Array = NDArray[np.float32]
 
@@ -83,9 +84,6 @@ def load_converted(network: keras.Model, path: Path, images: UInt8Array) -> None
             f"{path}: its weights fit this {network.name}, but their answers differ by {difference:.2f} on average; "
             f"{_MEND}"
         )
-
-
-_MEND: Final = "name a file of the same network, with the same [network] options in its recipe"
 
 
 def folded_layers(graph: Graph) -> list[FoldedLayer]:
