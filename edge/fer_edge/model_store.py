@@ -61,15 +61,20 @@ def _models_in(folder: Path) -> list[Path]:
         return []
 
 
+def named_model(name: str) -> Path | None:
+    """Return the path of the model called ``name``; None if there is none."""
+    return next((model.path for model in named_models() if model.name == name), None)
+
+
 def find_model(name: str) -> Path:
     """Return the path of a model given by name or path.
 
     Raises:
         UsageError: if there is neither a model of that name nor such a file.
     """
-    for model in named_models():
-        if model.name == name:
-            return model.path
+    named = named_model(name)
+    if named is not None:
+        return named
     path = Path(name)
     if path.is_file():
         return path

@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise MissingExtraError("train", "train", error.name or "keras") from error
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # it tells which accelerators there are not
+    from fer_edge.model_store import named_model
     from fer_train.interruption import end, terminable
     from fer_train.recipe import load_recipe, with_changes
     from fer_train.run import RunFiles, how_to_go_on, train
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         epochs=args.epochs,
         batch_size=args.batch_size,
         seed=args.seed,
-        pretrained=_weights(args.weights),
+        pretrained=None if args.weights is None else str(named_model(args.weights) or args.weights),
         parallel=args.parallel or ("data" if args.processes else None),
         classes=[name.strip() for name in args.classes.split(",")] if args.classes else None,
     )
@@ -96,11 +97,3 @@ def run(args: argparse.Namespace) -> int:
         kept = "nothing was written" if args.dry_run else how_to_go_on(files.out)
         return end(stop, kept if os.environ.get("RANK", "0") == "0" else None)
     return 0
-
-
-def _weights(words: str | None) -> str | None:
-    """Return what ``--weights`` names, the name of a bundled model replaced by the path of its file."""
-    from fer_edge.model_store import find_model, named_models
-
-    bundled = words is not None and words in {model.name for model in named_models()}
-    return str(find_model(words)) if words is not None and bundled else words

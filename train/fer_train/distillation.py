@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fer_edge.contract.preprocess import UInt8Array, batch_input
 from fer_edge.errors import FerEdgeError, ModelError, UsageError
-from fer_edge.model_store import find_model, named_models
+from fer_edge.model_store import named_model
 from fer_train import torch_speed
 from fer_train.classifiers import load_classifier
 from fer_train.models import build
@@ -196,11 +196,9 @@ def load_teachers(paths: Sequence[Path], recipe: Recipe, originals: UInt8Array) 
 
 def _load_teacher(path: Path, precision: str) -> Teacher:
     """Load the teacher that ``--teacher`` names: a run's folder or .keras, a .tflite file, or a bundled model."""
-    if path.suffix == ".tflite":
-        return ConvertedTeacher(path)
-    if not path.exists() and str(path) in {model.name for model in named_models()}:
-        return ConvertedTeacher(find_model(str(path)))
-    return KerasTeacher(path, precision)
+    if not path.exists():
+        path = named_model(str(path)) or path
+    return ConvertedTeacher(path) if path.suffix == ".tflite" else KerasTeacher(path, precision)
 
 
 def _logits_network(recipe: Recipe, saved: keras.Model, precision: str) -> keras.Model:

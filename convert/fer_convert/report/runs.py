@@ -71,9 +71,8 @@ def report_runs(args: argparse.Namespace) -> int:
         raise UsageError("--keep-rows is about the table that --splice replaces: name its file with --splice")
     earlier = ""
     if args.splice:
-        earlier = spliced(
-            args.splice, NETWORKS
-        )  # it is known now, and not after an hour of measuring, whether it has a place
+        # It is known now, and not after an hour of measuring, whether the table has a place.
+        earlier = spliced(args.splice, NETWORKS)
     console = Console(stderr=True, highlight=False)
     with console.status("reading the runs") as status:
         report = training.report_on(

@@ -14,8 +14,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract.interpreter import load_model
 from fer_edge.contract.preprocess import UInt8Array
+from fer_edge.contract.tflite_file import read_model_file
 from fer_edge.errors import UsageError
 from fer_train.models import build, load_pretrained
 from fer_train.models.pretrained import load_finished
@@ -42,7 +42,7 @@ def load_start(recipe: Recipe, images: UInt8Array) -> list[NDArray[np.float32]] 
             "name a finished model.keras or a .tflite file with --weights"
         )
     if recipe.pretrained.endswith(".tflite"):
-        labels = len(load_model(Path(recipe.pretrained)).card.labels)
+        labels = len(read_model_file(Path(recipe.pretrained)).card.labels)
         saved = build(recipe.model, recipe.input.shape, labels, recipe.network)
         load_pretrained(recipe.model, saved, recipe.pretrained, images)
     else:
