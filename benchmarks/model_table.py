@@ -60,13 +60,12 @@ def main() -> int:
     for folder in (models, results):
         folder.mkdir(parents=True, exist_ok=True)
     made, notes, broken = convert_all(runs, args.recipes, args.data, models)
-    given = [run for run in runs if run.suffix == ".tflite"]
-    evaluated = [json for file in given for json in evaluate(models / file.name, args.data, results)]
     if not made:
         sys.exit("nothing was converted")
+    given = {models / run.name for run in runs if run.suffix == ".tflite"}
+    evaluated = [document for path in made if path in given for document in evaluate(path, args.data, results)]
     measure(made, args, results, sys.argv[at + 1 :])
-    copies = {models / file.name for file in given}
-    records = [path.with_suffix(".json") for path in made if path not in copies]
+    records = [path.with_suffix(".json") for path in made if path not in given]
     wanted: list[str | Path] = ["--out", args.out / "report"]
     wanted += ["--splice", args.readme] if args.readme else []
     wanted += ["--plot", args.plot] if args.plot else []
@@ -92,9 +91,9 @@ def convert_all(
         if missing and _fer_edge("convert", source, *words, *_recipes(missing), check=False):
             for recipe in missing:  # one after the other: what can be converted is
                 path = out / f"{_name(run)}.{recipe}.tflite"
-                if not _is_made_of(path, source) and _fer_edge(
-                    "convert", source, *words, *_recipes([recipe]), check=False
-                ):
+                if _is_made_of(path, source):
+                    continue
+                if _fer_edge("convert", source, *words, *_recipes([recipe]), check=False):
                     notes.append(f"{path.name}: could not be converted; see above")
                     broken = True
                     del paths[path]
