@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         import tensorflow  # noqa: F401, ICN001
     except ModuleNotFoundError as error:
         raise MissingExtraError("convert", "train", error.name or "tensorflow") from error
-    from fer_convert.convert import convert, load_model_and_data, write_sensitivity
+    from fer_convert.convert import convert_by_each, write_sensitivity
     from fer_convert.recipe import load_recipe
 
     recipes = [load_recipe(name) for name in args.recipe or ["int8"]]
@@ -70,20 +70,17 @@ def run(args: argparse.Namespace) -> int:
         Console().print(as_table(found))
         print(drawing)
         return 0
-    trained, data = load_model_and_data(args.model, args.data)
-    for recipe in recipes:
-        result = convert(
-            args.model,
-            args.data,
-            recipe,
-            args.out,
-            name=args.name,
-            version=args.version,
-            overwrite=args.overwrite,
-            force=args.force,
-            command=args.command_line,
-            trained=trained,
-            data=data,
-        )
+    converted = convert_by_each(
+        args.model,
+        args.data,
+        recipes,
+        args.out,
+        name=args.name,
+        version=args.version,
+        overwrite=args.overwrite,
+        force=args.force,
+        command=args.command_line,
+    )
+    for result in converted:
         print(result.path)
     return 0

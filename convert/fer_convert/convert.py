@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,6 @@ def convert(
     force: bool = False,
     command: str | None = None,
     console: Console | None = None,
-    trained: TrainedModel | None = None,
-    data: Fer2013 | None = None,
 ) -> Converted:
     """Convert, measure, and write ``OUT/NAME.RECIPE.tflite`` with its card, beside a report as JSON.
 
@@ -74,59 +72,73 @@ def convert(
         force: write the file though a gate has failed; the card then says so.
         command: what was typed, for the record.
         console: where progress goes.
-        trained: the model, if :func:`load_model_and_data` has read it already, as for another recipe.
-        data: the data set, likewise.
 
     Raises:
         ModelError: if the model cannot be read or converted, or fails a gate without ``force``.
         UsageError: if the file exists and ``overwrite`` is not given.
     """
+    several = convert_by_each(keras_path, data_path, [recipe], out, name, version, overwrite, force, command, console)
+    return next(several)
+
+
+def convert_by_each(
+    keras_path: Path,
+    data_path: Path,
+    recipes: Sequence[ConversionRecipe],
+    out: Path,
+    name: str | None = None,
+    version: str = "1",
+    overwrite: bool = False,
+    force: bool = False,
+    command: str | None = None,
+    console: Console | None = None,
+) -> Iterator[Converted]:
+    """Convert by several recipes, one after the other, reading and asking the float network once.
+
+    Arguments and errors are those of :func:`convert`; a file that exists is refused before the first one is written.
+    """
     console = console or Console(stderr=True, highlight=False)
-    if trained is None or data is None:
-        trained, data = load_model_and_data(keras_path, data_path)
+    trained, data = _load(keras_path, data_path)
     name = name or trained.model.name
-    path = out / f"{name}.{recipe.name}.tflite"
-    _refuse_existing(path, overwrite)
-    console.print(f"converting {keras_path} by {recipe.name}: {recipe.summary}", soft_wrap=True)
-    images, count = _calibration(trained, data, recipe) if recipe.needs_images else (None, 0)
-    with console.status("") as status:
-        built = build(float_graph(trained.model), recipe, images, _updating(status))
-    card = _draft(trained, built, recipe, name, version, count, data)
-    card, comparisons = _measure(trained, built.data, card, data, console)
-    facts = inspect(built.data)
-    console.print(_describe(facts, built), soft_wrap=True)
-    failures = failed_gates(comparisons.get("PublicTest"), facts, recipe)
-    if failures and not force:
-        raise ModelError(f"{keras_path}: {recipe.name} fails: {'; '.join(failures)}; {advice(recipe)}")
-    if failures:
-        quantization = msgspec.structs.replace(card.quantization, failed_gates=tuple(failures))
-        limits = f"{card.limits} Written by force: {'; '.join(failures)}."
+    paths = [out / f"{name}.{recipe.name}.tflite" for recipe in recipes]
+    for path in paths:
+        _refuse_existing(path, overwrite)
+    for recipe, path in zip(recipes, paths, strict=True):
+        console.print(f"converting {keras_path} by {recipe.name}: {recipe.summary}", soft_wrap=True)
+        images, count = _calibration(trained, data, recipe) if recipe.needs_images else (None, 0)
+        with console.status("") as status:
+            built = build(float_graph(trained.model), recipe, images, _updating(status))
+        card = _draft(trained, built, recipe, name, version, count, data)
+        card, comparisons = _measure(trained, built.data, card, data, console)
+        facts = inspect(built.data)
+        console.print(_describe(facts, built), soft_wrap=True)
+        failures = failed_gates(comparisons.get("PublicTest"), facts, recipe)
+        if failures and not force:
+            raise ModelError(f"{keras_path}: {recipe.name} fails: {'; '.join(failures)}; {advice(recipe)}")
+        yield _write(Converted(path, card, comparisons, facts, failures), built, recipe, command)
+
+
+def _write(made: Converted, built: Built, recipe: ConversionRecipe, command: str | None) -> Converted:
+    """Write the file and its record; return it with the card that is in the file."""
+    card = made.card
+    if made.failures:
+        quantization = msgspec.structs.replace(card.quantization, failed_gates=tuple(made.failures))
+        limits = f"{card.limits} Written by force: {'; '.join(made.failures)}."
         card = msgspec.structs.replace(card, quantization=quantization, limits=limits)
     data_with_card = embed_card(built.data, card)
-    write_bytes(path, data_with_card)
+    write_bytes(made.path, data_with_card)
     report = {
         "command": command,
         "sha256": sha256(data_with_card),
-        "comparisons": {k: v.to_builtins() for k, v in comparisons.items()},
-        "file": asdict(facts),
-        "failed_gates": failures,
+        "comparisons": {k: v.to_builtins() for k, v in made.comparisons.items()},
+        "file": asdict(made.facts),
+        "failed_gates": made.failures,
         "sensitivity": sensitivity.to_builtins(built.sweep),
         "recipe": recipe,
         "card": card,
     }
-    write_bytes(path.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(report)))
-    return Converted(path, card, comparisons, facts, failures)
-
-
-def load_model_and_data(path: Path, data_path: Path) -> tuple[TrainedModel, Fer2013]:
-    """Read a ``model.keras`` or a .tflite file, and FER2013.
-
-    Raises:
-        ModelError: if the model cannot be read.
-        DataError: if the data set is malformed.
-    """
-    data = load(data_path)
-    return load_recovered(path, data) if path.suffix == ".tflite" else load_trained(path), data
+    write_bytes(made.path.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(report)))
+    return replace(made, card=card)
 
 
 def write_sensitivity(
@@ -152,7 +164,7 @@ def write_sensitivity(
     if not recipe.calibrated:
         raise UsageError(f"--sensitivity is for recipes with integer activations, such as int8; {recipe.name} has none")
     console = console or Console(stderr=True, highlight=False)
-    trained, data = load_model_and_data(keras_path, data_path)
+    trained, data = _load(keras_path, data_path)
     drawing = out / f"{name or trained.model.name}.{recipe.name}.sensitivity.svg"
     _refuse_existing(drawing, overwrite)
     images, _ = _calibration(trained, data, recipe)
@@ -164,6 +176,12 @@ def write_sensitivity(
     write_bytes(drawing.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(report)))
     sensitivity.draw(found, drawing, f"{trained.model.name}, {recipe.name}")
     return found, drawing
+
+
+def _load(path: Path, data_path: Path) -> tuple[TrainedModel, Fer2013]:
+    """Read a ``model.keras`` or a .tflite file, and FER2013."""
+    data = load(data_path)
+    return load_recovered(path, data) if path.suffix == ".tflite" else load_trained(path), data
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:

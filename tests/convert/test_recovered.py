@@ -84,3 +84,5 @@ def test_one_command_makes_several_formats_and_asks_the_network_once(
     together = read_model_file(paths[2])
     assert together.card.figures == alone.card.figures
     assert load_model(paths[2]).file.card.quantization == alone.card.quantization
+    assert main([*call, "--recipe", "float32", "--recipe", "int8"]) == 2  # the second is there already
+    assert not (tmp_path / "tiny.float32.tflite").exists()
