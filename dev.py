@@ -23,7 +23,17 @@ PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python
 TORCH = "torch==2.13.0"
 KERAS_TESTS = tuple(
     f"tests/train/test_{name}.py"
-    for name in ("fit", "fit_options", "augment", "converted", "gradients", "interruption", "workers", "whole_room")
+    for name in (
+        "fit",
+        "fit_options",
+        "augment",
+        "converted",
+        "gradients",
+        "interruption",
+        "torch_speed",
+        "workers",
+        "whole_room",
+    )
 )
 
 

@@ -85,6 +85,7 @@ def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: 
     if recipe.precision == "auto":
         recipe = with_changes(recipe, precision=torch_speed.best_precision())
     use_threads(threads)
+    torch_speed.keep_freed_memory()
     votes = None if files.ferplus is None else load_votes(files.ferplus, source)
     data = prepare(recipe, source, votes)
     teachers = load_teachers(files.teachers, recipe, data.pixels)
