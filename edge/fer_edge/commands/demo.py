@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 NAME = "demo"
 HELP = "recognise expressions in a bundled scene: no camera, display or network needed"
 
+STEADY_FRAMES = 10
+"""Frames that the same faces have been there for in the picture; a face that has gone is kept for some six."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fer-edge demo``."""
@@ -57,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     outputs += [] if args.json else _table()
     statistics, expressions = RunStatistics(), Counter[str]()
     picture: tuple[Any, Observation] | None = None
+    best, steady, ids = (False, 0), 0, set[int]()
     source.open()
     for output in outputs:
         output.open()
@@ -66,8 +70,10 @@ def run(args: argparse.Namespace) -> int:
             observation = pipeline.process(frame)
             statistics.add(observation, time.monotonic())
             expressions.update(face.expression for face in observation.faces)
-            if observation.faces and (picture is None or len(observation.faces) > len(picture[1].faces)):
-                picture = frame.image, observation
+            before, ids = ids, {face.id for face in observation.faces}
+            steady = steady + 1 if ids == before else 0
+            if (rank := (steady >= STEADY_FRAMES, len(ids))) > best and ids:
+                picture, best = (frame.image, observation), rank
             for output in outputs:
                 output.write(observation, frame.image if output.wants_image else None)
         statistics.ended = time.monotonic()
