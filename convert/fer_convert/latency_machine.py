@@ -138,7 +138,9 @@ def _cpu(text: str) -> str:
     pairs = (line.partition(":") for line in reversed(text.splitlines()) if ":" in line)
     fields = {name.strip(): value.strip() for name, _, value in pairs}  # the first core's, as the last to be set
     if "model name" in fields:
-        return fields["model name"]
+        # A virtual machine's name may tell only the maker: two generations of servers are both an "AMD EPYC".
+        told = f" (family {fields['cpu family']}, model {fields.get('model', '?')})" if "cpu family" in fields else ""
+        return fields["model name"] + told
     implementer, part = fields.get("CPU implementer", "?"), fields.get("CPU part", "?")
     return _ARM_CORES.get((implementer, part), f"implementer {implementer}, part {part}")
 

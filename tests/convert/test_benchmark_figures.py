@@ -120,6 +120,16 @@ def test_a_pi_is_described(tmp_path: Path) -> None:
     assert now.throttled_words == "under-voltage has occurred, throttling has occurred"
 
 
+def test_generations_of_a_processor_are_two_machines(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    found = []
+    for family, model in ((25, 17), (26, 2)):
+        text = f"processor\t: 0\ncpu family\t: {family}\nmodel\t\t: {model}\nmodel name\t: AMD EPYC\nstepping\t: 1\n"
+        (tmp_path / "proc/cpuinfo").write_text(text)
+        found.append(this_machine(tmp_path).cpu)
+    assert found == ["AMD EPYC (family 25, model 17)", "AMD EPYC (family 26, model 2)"]
+
+
 @pytest.mark.parametrize(
     ("cpu_info", "modalias", "emulated"),
     [
