@@ -85,7 +85,6 @@ def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: 
     if recipe.precision == "auto":
         recipe = with_changes(recipe, precision=torch_speed.best_precision())
     use_threads(threads)
-    torch_speed.keep_freed_memory()
     votes = None if files.ferplus is None else load_votes(files.ferplus, source)
     data = prepare(recipe, source, votes)
     teachers = load_teachers(files.teachers, recipe, data.pixels)
@@ -270,13 +269,14 @@ def how_to_go_on(out: Path) -> str:
 
 
 def use_threads(threads: int | None) -> None:
-    """Make PyTorch use so many CPU threads; None for all cores. Does nothing on other backends."""
+    """Make PyTorch use so many CPU threads, None for all cores, and memory that it keeps; nothing on other backends."""
     if keras.backend.backend() != "torch":
         return
     import torch
 
     # Denormal numbers make the last, tiny gradients many times slower than the others.
     torch.set_flush_denormal(True)
+    torch_speed.keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
 

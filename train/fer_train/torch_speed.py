@@ -62,8 +62,6 @@ def keep_freed_memory() -> None:
     them back each time, and the system clears every page of them: 9.9 of the 66.6 s that two epochs of deep_cnn with
     2,000 images cost one Zen 4 core, start and end included, and 2.5 of 57.8 s with this (``man 3 mallopt``).
     """
-    if keras.backend.backend() != "torch":
-        return
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
@@ -136,10 +134,10 @@ def _convolve(layer: Any, inputs: Any, kernel: Any, groups: int) -> Any:
     bias = layer.bias.value.to(inputs.dtype) if layer.use_bias else None
     padding = [side // 2 for side in layer.kernel_size] if layer.padding == "same" else 0
     images = inputs.movedim(-1, 1)
-    if groups > 1 and inputs.dtype == torch.bfloat16 and not inputs.is_cuda:
-        # Backwards, a strided depthwise convolution in bfloat16 takes the CPU four times as long as all of the places.
-        outputs = torch.nn.functional.conv2d(images, kernel, bias, 1, padding, groups=groups)
+    # Backwards, a strided depthwise convolution in bfloat16 takes the CPU four times as long as one of all places.
+    thinned = groups > 1 and max(layer.strides) > 1 and inputs.dtype == torch.bfloat16 and not inputs.is_cuda
+    strides = 1 if thinned else layer.strides
+    outputs = torch.nn.functional.conv2d(images, kernel, bias, strides, padding, groups=groups)
+    if thinned:
         outputs = outputs[:, :, :: layer.strides[0], :: layer.strides[1]].contiguous(memory_format=torch.channels_last)
-    else:
-        outputs = torch.nn.functional.conv2d(images, kernel, bias, layer.strides, padding, groups=groups)
     return outputs.movedim(1, -1)
