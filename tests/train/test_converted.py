@@ -55,6 +55,14 @@ def test_the_bundled_model_becomes_a_network_that_answers_alike(images: UInt8Arr
     np.testing.assert_allclose(statistics.moving_mean, values.mean(axis=(0, 1, 2)), atol=1e-3)
 
 
+def test_squeeze_and_excitation_joins_a_finished_file_and_changes_nothing(images: UInt8Array) -> None:
+    pixels = images[..., None]
+    plain, started = network(), network(squeeze=8)
+    for each in (plain, started):
+        load_pretrained("vgg_lite", each, str(find_model("default")), pixels[:40])
+    np.testing.assert_allclose(answers(started, pixels[40:]), answers(plain, pixels[40:]), atol=1e-4)
+
+
 def test_depthwise_convolutions_find_their_place(images: UInt8Array) -> None:
     file = CHECKOUT_FOLDER / "mobilenet.int8.tflite"
     if not file.is_file():

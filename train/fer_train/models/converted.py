@@ -24,6 +24,7 @@ from fer_edge.contract.interpreter import load_model
 from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.errors import DataError
 from fer_train.metrics import softmax
+from fer_train.models.vgg_lite import EXCITE, SQUEEZE
 
 _CONV_2D, _DEPTHWISE_CONV_2D, _DEQUANTIZE, _FULLY_CONNECTED = 3, 4, 6, 9  # BuiltinOperator of schema.fbs
 _DTYPES: Final = {FLOAT32: "<f4", FLOAT16: "<f2", INT32: "<i4", INT64: "<i8", INT16: "<i2", INT8: "<i1"}
@@ -53,7 +54,7 @@ def load_converted(network: keras.Model, path: Path, images: UInt8Array) -> None
 
     Args:
         network: what to fill, in place; ends in logits. Normalizations must directly follow their convolution.
-        path: a .tflite file with a model card.
+        path: a .tflite file with a model card. It may be one without the squeeze and excitation that ``network`` has.
         images: (n, height, width, channels) uint8, some of Training as the network gets them: normalizations take
             their statistics from them, and file and network are held against each other on them.
 
@@ -64,9 +65,13 @@ def load_converted(network: keras.Model, path: Path, images: UInt8Array) -> None
     model = load_model(path)
     folded = folded_layers(read_graph(model.file.data, str(path)))
     ours = [layer for layer in network.layers if _kernel_of(layer) is not None]
+    expected = len(ours)
+    if len(folded) < expected:
+        # These start as one for every filter: a file from before they were there has nothing for them.
+        ours = [layer for layer in ours if not layer.name.endswith((SQUEEZE, EXCITE))]
     same_classes = len(model.card.labels) == network.output_shape[-1]
     if len(ours) != len(folded):
-        raise DataError(f"{path}: has {len(folded)} layers with weights, this {network.name} {len(ours)}; {_MEND}")
+        raise DataError(f"{path}: has {len(folded)} layers with weights, this {network.name} {expected}; {_MEND}")
     pixels = images.astype(np.float32)
     for layer, theirs in zip(ours, folded, strict=True):
         if layer is ours[-1] and not same_classes:

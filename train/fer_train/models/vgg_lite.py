@@ -4,15 +4,23 @@ Eight 3x3 convolutions in four blocks, after Simonyan and Zisserman 2014, "Very 
 fully connected layers replaced by global average pooling (Lin et al. 2013, "Network In Network"). Plain convolutions
 are what int8 kernels run fastest for each multiply.
 
-At widths 32, 64, 128, 256 and 48x48x1: 1.17 M parameters, 117 million multiply-accumulates.
+At widths 32, 64, 128, 256 and 48x48x1: 1.17 M parameters, 117 million multiply-accumulates. With ``squeeze`` every
+block ends in squeeze and excitation (Hu et al. 2018, "Squeeze-and-Excitation Networks", arXiv:1709.01507): what a whole
+block saw on average says how much each of its filters counts. One network can so read an overexposed face by other
+filters than a well lit one. At a ratio of 8 that is 22 thousand parameters more and as many multiplications.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import keras
 from keras import layers
+
+SQUEEZE: Final = "_squeeze"
+EXCITE: Final = "_excite"
+"""Ends of the names of the layers that networks without squeeze and excitation lack."""
 
 
 def build(
@@ -21,6 +29,7 @@ def build(
     widths: Sequence[int] = (32, 64, 128, 256),
     convolutions: int | Sequence[int] = 2,
     dropout: float = 0.3,
+    squeeze: int = 0,
 ) -> keras.Model:
     """Build the network.
 
@@ -30,6 +39,8 @@ def build(
         widths: filters of each block; all blocks but the last end in 2x2 max pooling.
         convolutions: 3x3 convolutions in each block; one number for all blocks or one for each.
         dropout: share of the pooled features dropped before the dense layer while training.
+        squeeze: how many times fewer units than filters the middle of squeeze and excitation has; 0 for none. It
+            starts as one for every filter, so that weights of the network without it can be gone on from.
 
     Returns:
         A model from (N, height, width, channels) to logits (N, classes), float32.
@@ -53,9 +64,26 @@ def build(
             x = layers.ReLU(name=f"block{block}_relu{step}")(x)
         if block < len(widths):
             x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
+            if squeeze:
+                mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"block{block}_mean")(x)
+                x = _excite(x, mean, max(filters // squeeze, 1), f"block{block}")
+    x = layers.GlobalAveragePooling2D(keepdims=bool(squeeze), name="pool")(x)
+    if squeeze:
+        x = layers.Flatten(name="features")(_excite(x, x, max(widths[-1] // squeeze, 1), f"block{len(widths)}"))
     if dropout:
         x = layers.Dropout(dropout, name="dropout")(x)
     # float32 logits: in mixed precision the loss would otherwise be computed on three digits.
     logits = layers.Dense(classes, dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name="vgg_lite")
+
+
+def _excite(x: keras.KerasTensor, mean: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
+    """Weigh the filters of ``x`` (N, rows, columns, filters) by what their means (N, 1, 1, filters) say."""
+    filters = int(mean.shape[-1])
+    gate = layers.Conv2D(units, 1, kernel_initializer="he_normal", name=f"{name}{SQUEEZE}")(mean)
+    gate = layers.ReLU(name=f"{name}_squeeze_relu")(gate)
+    # Zeros, and twice their sigmoid, make one: random gates, as in the paper, would spoil a finished file's weights.
+    gate = layers.Conv2D(filters, 1, kernel_initializer="zeros", name=f"{name}{EXCITE}")(gate)
+    gate = layers.Activation("sigmoid", name=f"{name}_gate")(gate)
+    gate = layers.Rescaling(2.0, name=f"{name}_gain")(gate)
+    return layers.Multiply(name=f"{name}_weighed")([x, gate])
