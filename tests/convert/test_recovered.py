@@ -24,7 +24,8 @@ if keras.backend.backend() != "tensorflow":
 
 from fer_convert.trained import TrainedModel  # noqa: E402
 from fer_train.metrics import softmax  # noqa: E402
-from fer_train.models import build, load_pretrained  # noqa: E402
+from fer_train.models import build, load_pretrained, with_softmax  # noqa: E402
+from fer_train.models.vgg_lite import EXCITE  # noqa: E402
 from fer_train.recipe import load_recipe as load_training_recipe  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::fer_train.fer2013.Fer2013Warning")
@@ -42,6 +43,23 @@ def test_training_goes_on_from_what_a_recipe_made(
     theirs = keras.saving.load_model(keras_path, compile=False).predict_on_batch(pixels.astype(np.float32))
     ours = softmax(started.predict_on_batch(pixels.astype(np.float32)))
     assert np.abs(ours - theirs).mean() < (1e-4 if recipe == "float32" else 0.02)
+
+
+def test_training_goes_on_from_squeeze_and_excitation(data_path: Path, tmp_path: Path) -> None:
+    tiny = load_training_recipe(str(TINY_FILE))
+    keras.utils.set_random_seed(3)
+    network = build("vgg_lite", tiny.input.shape, 7, {**tiny.network, "squeeze": 2})
+    for layer in network.layers:
+        if layer.name.endswith(EXCITE):  # zeros would be right by chance
+            kernel, bias = layer.get_weights()
+            layer.set_weights([np.random.default_rng(3).normal(0, 0.3, kernel.shape), bias])
+    with_softmax(network, 1.0).save(tmp_path / "model.keras")
+    path = converted(tmp_path / "model.keras", data_path, tmp_path, "float32").path
+    pixels = batch_input(load_quietly(data_path).split("PublicTest").pixels, tiny.input)
+    started = build("vgg_lite", tiny.input.shape, 7, {**tiny.network, "squeeze": 2})
+    load_pretrained("vgg_lite", started, str(path), pixels[:64])
+    theirs = softmax(network.predict_on_batch(pixels.astype(np.float32)))
+    np.testing.assert_allclose(softmax(started.predict_on_batch(pixels.astype(np.float32))), theirs, atol=1e-3)
 
 
 def test_a_file_that_ships_can_be_had_in_another_format(keras_path: Path, data_path: Path, tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ def build(
     depths = [convolutions] * len(widths) if isinstance(convolutions, int) else list(convolutions)
     if len(depths) != len(widths):
         raise TypeError(f"{len(widths)} widths need as many convolutions, not {len(depths)}")
+    if squeeze < 0:
+        raise TypeError(f"squeeze is a ratio, from 1, or 0 for none, not {squeeze}")
     for block, (filters, depth) in enumerate(zip(widths, depths, strict=True), start=1):
         for step in range(1, depth + 1):
             x = layers.Conv2D(
