@@ -19,8 +19,9 @@ import keras
 from keras import layers
 
 SQUEEZE: Final = "_squeeze"
+"""How the names of the layers end that sum up what a block saw; networks without squeeze and excitation lack them."""
 EXCITE: Final = "_excite"
-"""Ends of the names of the layers that networks without squeeze and excitation lack."""
+"""The same for those that say from it how much each filter counts."""
 
 
 def build(
@@ -66,12 +67,9 @@ def build(
             x = layers.ReLU(name=f"block{block}_relu{step}")(x)
         if block < len(widths):
             x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
-            if squeeze:
-                mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"block{block}_mean")(x)
-                x = _excite(x, mean, max(filters // squeeze, 1), f"block{block}")
-    x = layers.GlobalAveragePooling2D(keepdims=bool(squeeze), name="pool")(x)
-    if squeeze:
-        x = layers.Flatten(name="features")(_excite(x, x, max(widths[-1] // squeeze, 1), f"block{len(widths)}"))
+        if squeeze:
+            x = _excite(x, squeeze, f"block{block}")
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
     if dropout:
         x = layers.Dropout(dropout, name="dropout")(x)
     # float32 logits: in mixed precision the loss would otherwise be computed on three digits.
@@ -79,10 +77,11 @@ def build(
     return keras.Model(inputs, logits, name="vgg_lite")
 
 
-def _excite(x: keras.KerasTensor, mean: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
-    """Weigh the filters of ``x`` (N, rows, columns, filters) by what their means (N, 1, 1, filters) say."""
-    filters = int(mean.shape[-1])
-    gate = layers.Conv2D(units, 1, kernel_initializer="he_normal", name=f"{name}{SQUEEZE}")(mean)
+def _excite(x: keras.KerasTensor, squeeze: int, name: str) -> keras.KerasTensor:
+    """Weigh the filters of ``x`` (N, rows, columns, filters) by what their means say."""
+    filters = int(x.shape[-1])
+    gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
+    gate = layers.Conv2D(max(filters // squeeze, 1), 1, kernel_initializer="he_normal", name=f"{name}{SQUEEZE}")(gate)
     gate = layers.ReLU(name=f"{name}_squeeze_relu")(gate)
     # Zeros, and twice their sigmoid, make one: random gates, as in the paper, would spoil a finished file's weights.
     gate = layers.Conv2D(filters, 1, kernel_initializer="zeros", name=f"{name}{EXCITE}")(gate)
