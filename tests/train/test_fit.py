@@ -123,6 +123,10 @@ def test_an_unknown_network_or_option_is_one_line() -> None:
         build("vgg_huge", (48, 48, 1), 7, {})
     with pytest.raises(UsageError, match="colour"):
         build("vgg_lite", (48, 48, 1), 7, {"colour": "red"})
+    for options in ({"squeeze": -1}, {"squeeze": 2.5}, {"widths": [2.5]}, {"dropout": 7.0}):
+        with pytest.raises(UsageError, match="cannot be built with the options") as raised:
+            build("vgg_lite", (48, 48, 1), 7, options)
+        assert "\n" not in str(raised.value)
 
 
 def test_the_default_network_has_the_size_that_its_docstring_states() -> None:

@@ -45,7 +45,7 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, options: M
         options: keyword arguments of the network's own ``build``, from the recipe's ``[network]`` table.
 
     Raises:
-        UsageError: for an unknown name or option.
+        UsageError: for an unknown name or option, or a value that no layer can be made of.
     """
     if name not in NETWORKS:
         raise UsageError(f"there is no network {name!r}: choose one of {', '.join(sorted(NETWORKS))}")
@@ -53,8 +53,9 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, options: M
     make: Callable[..., keras.Model] = getattr(import_module(f"{__name__}.{module}"), function)
     try:
         return make(input_shape, classes, **{**options, **always})
-    except TypeError as error:
-        raise UsageError(f"network {name!r} cannot be built with the options {dict(options)}: {error}") from error
+    except (TypeError, ValueError) as error:  # Keras tells of values that make no layer by either, on several lines
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"network {name!r} cannot be built with the options {dict(options)}: {reason}") from error
 
 
 def load_pretrained(name: str, network: keras.Model, weights: str, images: UInt8Array) -> None:
