@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from tests.train.synthetic_fer2013 import SyntheticFer2013
 
 keras = pytest.importorskip("keras", reason="needs the train extra")
 
+from fer_train import interruption  # noqa: E402
 from fer_train.checkpoint import RunState  # noqa: E402
 from fer_train.recipe import load_recipe  # noqa: E402
 from fer_train.run import RunFiles, train  # noqa: E402
@@ -116,3 +118,42 @@ def test_stopped_before_the_first_epoch_it_says_that_nothing_was_kept(data: Path
     assert process.returncode == 130
     assert "no epoch was finished" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.fixture
+def ignored(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
+    """What Python reports as ignored, in place of pytest, which would let the test fail by it."""
+    told: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda swallowed: told.append(swallowed.exc_value))
+    return told
+
+
+def test_a_signal_that_the_garbage_collector_swallows_comes_again_and_is_no_ignored_exception(
+    ignored: list[BaseException | None],
+) -> None:
+    swallowing = []
+
+    def stop(phase: str, info: dict[str, int]) -> None:
+        gc.callbacks.remove(stop)
+        swallowing.append(phase)
+        signal.raise_signal(signal.SIGTERM)
+
+    with interruption.terminable():
+        gc.callbacks.append(stop)
+        gc.collect()
+        assert swallowing
+        with pytest.raises(interruption.Terminated):
+            interruption.check()
+    assert not ignored
+
+
+def test_other_ignored_exceptions_are_reported_as_ever(ignored: list[BaseException | None]) -> None:
+    class Fails:
+        def __del__(self) -> None:
+            raise RuntimeError("as ever")
+
+    before = sys.unraisablehook
+    with interruption.terminable():
+        Fails()
+    assert [str(exception) for exception in ignored] == ["as ever"]
+    assert sys.unraisablehook is before

@@ -21,7 +21,10 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM raise :class:`Terminated` meanwhile; does nothing outside the main thread, which gets the signals."""
+    """Let SIGTERM raise :class:`Terminated` meanwhile; does nothing outside the main thread, which gets the signals.
+
+    What is swallowed on its way, see :func:`check`, is not reported as an exception that was ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -29,15 +32,24 @@ def terminable() -> Iterator[None]:
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, _terminate)}
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         before[signal.SIGINT] = signal.signal(signal.SIGINT, _interrupt)
+    tell = sys.unraisablehook
+
+    def tell_others(swallowed: sys.UnraisableHookArgs) -> None:
+        # Where Python itself swallows it, such as in JAX's callback of the garbage collector, it prints a traceback.
+        if swallowed.exc_value not in _came:
+            tell(swallowed)
+
+    sys.unraisablehook = tell_others
     try:
         yield
     finally:
+        sys.unraisablehook = tell
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def check() -> None:
-    """Raise again what was raised in a place that swallows exceptions, such as a callback out of JAX's C++."""
+    """Raise again what was raised in a place that swallows exceptions: callbacks from C++, of the garbage collector."""
     if _came:
         raise _came[-1]
 
