@@ -134,6 +134,7 @@ def test_a_signal_that_the_garbage_collector_swallows_comes_again_and_is_no_igno
     swallowing = []
 
     def stop(phase: str, info: dict[str, int]) -> None:
+        del info
         gc.callbacks.remove(stop)
         swallowing.append(phase)
         signal.raise_signal(signal.SIGTERM)
