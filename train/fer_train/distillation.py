@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -40,13 +41,13 @@ class Teacher(Protocol):
 class ConvertedTeacher:
     """A .tflite file as a teacher, by LiteRT: an int8 file answers several times faster than Keras on a CPU."""
 
-    def __init__(self, path: Path) -> None:
-        """Load the file.
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        """Load the file, to answer on so many CPU threads.
 
         Raises:
             ModelError: if it is no model of this project.
         """
-        self._classifier = load_classifier(path)
+        self._classifier = load_classifier(path, threads)
         self.sha256, self.classes = self._classifier.sha256, self._classifier.labels
         self.name = str(path)
 
@@ -175,8 +176,16 @@ def target_accuracy(y_true: Any, y_pred: Any) -> Any:
     return keras.metrics.categorical_accuracy(y_true[:, : y_pred.shape[-1]], y_pred)
 
 
-def load_teachers(paths: Sequence[Path], recipe: Recipe, originals: UInt8Array) -> Teachers | None:
-    """Return the teachers that ``recipe`` learns from, if it does; ``originals`` are the Training images.
+def load_teachers(
+    paths: Sequence[Path], recipe: Recipe, originals: UInt8Array, threads: int | None = 1
+) -> Teachers | None:
+    """Return the teachers that ``recipe`` learns from, if it does.
+
+    Args:
+        paths: what ``--teacher`` names.
+        recipe: whose labels, temperature and precision count.
+        originals: (n, 48, 48) uint8, the Training images.
+        threads: CPU threads that .tflite files answer on; None for all cores.
 
     Raises:
         UsageError: if the recipe wants teachers and there are none, or there are and it does not.
@@ -191,14 +200,15 @@ def load_teachers(paths: Sequence[Path], recipe: Recipe, originals: UInt8Array) 
             f"the recipe learns from teachers (distillation weight {recipe.distillation.weight}): "
             "name the folders of their runs, .tflite files or bundled models, each with --teacher"
         )
-    return Teachers([_load_teacher(path, recipe.precision) for path in paths], recipe, originals)
+    threads = threads or os.cpu_count() or 1
+    return Teachers([_load_teacher(path, recipe.precision, threads) for path in paths], recipe, originals)
 
 
-def _load_teacher(path: Path, precision: str) -> Teacher:
+def _load_teacher(path: Path, precision: str, threads: int) -> Teacher:
     """Load the teacher that ``--teacher`` names: a run's folder or .keras, a .tflite file, or a bundled model."""
     if not path.exists():
         path = named_model(str(path)) or path
-    return ConvertedTeacher(path) if path.suffix == ".tflite" else KerasTeacher(path, precision)
+    return ConvertedTeacher(path, threads) if path.suffix == ".tflite" else KerasTeacher(path, precision)
 
 
 def _logits_network(recipe: Recipe, saved: keras.Model, precision: str) -> keras.Model:

@@ -21,7 +21,7 @@ from fer_train.batches import TrainingBatches, predict
 from fer_train.checkpoint import Arrays, RunState
 from fer_train.distillation import DistillationLoss, Teachers, target_accuracy
 from fer_train.metrics import negative_log_likelihood, softmax
-from fer_train.models import build, load_pretrained
+from fer_train.models import build, deeper_of, layerwise, load_pretrained
 from fer_train.optimizers import freeze_before, make_optimizer, plateau_scale
 from fer_train.recipe import Recipe, Stage
 from fer_train.training_data import TrainingData
@@ -151,9 +151,9 @@ def dtype_policy(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def images_to_start_by(pixels: UInt8Array, spec: InputSpec) -> UInt8Array:
-    """Return some of the Training images (n, H, W) that pretrained weights are fitted to, as the network gets them."""
-    some = pixels[:: max(1, len(pixels) // IMAGES_TO_START_BY)][:IMAGES_TO_START_BY]
+def images_to_start_by(pixels: UInt8Array, spec: InputSpec, count: int = IMAGES_TO_START_BY) -> UInt8Array:
+    """Return ``count`` of the Training images (n, H, W), as the network gets them, to fit pretrained weights to."""
+    some = pixels[:: max(1, len(pixels) // count)][:count]
     return batch_input(some, spec)
 
 
@@ -185,7 +185,8 @@ def _network(recipe: Recipe, data: TrainingData, pretrained: bool) -> keras.Mode
     keras.utils.set_random_seed(recipe.seed)
     network = build(recipe.model, recipe.input.shape, data.targets.shape[1], recipe.network)
     if recipe.pretrained and pretrained:
-        load_pretrained(recipe.model, network, recipe.pretrained, images_to_start_by(data.pixels, recipe.input))
+        count = layerwise.IMAGES if deeper_of(recipe.model, recipe.pretrained) else IMAGES_TO_START_BY
+        load_pretrained(recipe.model, network, recipe.pretrained, images_to_start_by(data.pixels, recipe.input, count))
     torch_speed.use_native_kernels(network)
     return network
 

@@ -67,7 +67,8 @@ def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: 
     Args:
         recipe: what to train.
         files: what to read, and the folder of the run.
-        threads: CPU threads for PyTorch; None for all cores. Other backends take theirs from their own settings.
+        threads: CPU threads for PyTorch and for .tflite teachers; None for all cores. Other backends take theirs from
+            their own settings.
         dry_run: take one batch through every stage and part, write nothing.
 
     Returns:
@@ -87,7 +88,7 @@ def train(recipe: Recipe, files: RunFiles, threads: int | None = None, dry_run: 
     use_threads(threads)
     votes = None if files.ferplus is None else load_votes(files.ferplus, source)
     data = prepare(recipe, source, votes)
-    teachers = load_teachers(files.teachers, recipe, data.pixels)
+    teachers = load_teachers(files.teachers, recipe, data.pixels, threads)
     start = load_start(recipe, images_to_start_by(data.pixels, recipe.input))
     if dry_run:
         rehearse(recipe, data, teachers, console, workers)

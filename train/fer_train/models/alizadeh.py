@@ -8,10 +8,22 @@ At 48x48x1: ``shallow_cnn`` 4.7 M parameters, 16 million multiply-accumulates; `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import keras
 from keras import layers
+
+DEEP_TARGETS: Final[Mapping[tuple[str, str], Mapping[str, Sequence[str]]]] = {
+    ("deep_cnn", "vgg16"): {
+        "conv1": ("block1_relu2",),
+        "conv2": ("block2_relu2",),
+        "conv3": ("block3_relu3", "block3_relu2"),
+        "conv4": ("block4_relu3",),
+    }
+}
+"""(A network of this file, a deeper one) -> what its convolutions can start from: their blocks have the same sizes. See
+:mod:`fer_train.models.layerwise`."""
 
 
 def build_shallow(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.contract.tflite_file import read_model_file
 from fer_edge.errors import UsageError
-from fer_train.models import build, load_pretrained
+from fer_train.models import build, deeper_of, load_pretrained
 from fer_train.models.pretrained import load_finished
 from fer_train.recipe import Recipe
 
@@ -40,6 +40,11 @@ def load_start(recipe: Recipe, images: UInt8Array) -> list[NDArray[np.float32]] 
         raise UsageError(
             f"the recipe keeps a share of {recipe.start_share:g} of the model it starts from (start_share): "
             "name a finished model.keras or a .tflite file with --weights"
+        )
+    if (deeper := deeper_of(recipe.model, recipe.pretrained)) is not None:
+        raise UsageError(
+            f"{recipe.pretrained}: is a {deeper}, which {recipe.model} can start from but has no mean with; "
+            "set start_share to 0"
         )
     if recipe.pretrained.endswith(".tflite"):
         labels = len(read_model_file(Path(recipe.pretrained)).card.labels)
