@@ -37,7 +37,8 @@ LATER_KEYS: Final = {"mixup": 0.0, "brighter": 0.5}
 """Keys of ``[augmentation]`` that came later, with the value that changes nothing: runs from before them go on."""
 
 Progress = Callable[[int, int, dict[str, float]], None]
-"""Called with (steps done in the epoch, steps in the epoch, running loss and accuracy)."""
+"""Called with (steps done in the epoch, steps in the epoch, running loss and accuracy); where a network starts from a
+deeper one, with (layers fitted, all of them, {}) before the first epoch."""
 
 
 class WeightAverage(keras.callbacks.Callback):
@@ -119,7 +120,7 @@ def fit(
     first_worker = workers.rank == 0
     stored = workers.share(checkpoint.read_bytes() if first_worker and checkpoint.exists() else b"")
     with dtype_policy(recipe.precision), workers.scope():
-        network = _network(recipe, data, pretrained=not stored)
+        network = _network(recipe, data, progress, pretrained=not stored)
         state = _start(network, stored, checkpoint, fingerprint)
         if teachers is not None:
             teachers.kept_views = state.answers
@@ -181,12 +182,19 @@ def fingerprint_of(recipe: Recipe, data: TrainingData, teachers: Teachers | None
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def _network(recipe: Recipe, data: TrainingData, pretrained: bool) -> keras.Model:
+def _network(recipe: Recipe, data: TrainingData, progress: Progress | None, pretrained: bool) -> keras.Model:
     keras.utils.set_random_seed(recipe.seed)
     network = build(recipe.model, recipe.input.shape, data.targets.shape[1], recipe.network)
     if recipe.pretrained and pretrained:
         count = layerwise.IMAGES if deeper_of(recipe.model, recipe.pretrained) else IMAGES_TO_START_BY
-        load_pretrained(recipe.model, network, recipe.pretrained, images_to_start_by(data.pixels, recipe.input, count))
+        images = images_to_start_by(data.pixels, recipe.input, count)
+        load_pretrained(
+            recipe.model,
+            network,
+            recipe.pretrained,
+            images,
+            None if progress is None else lambda done, whole: progress(done, whole, {}),
+        )
     torch_speed.use_native_kernels(network)
     return network
 

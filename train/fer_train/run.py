@@ -142,7 +142,7 @@ def _fit_with_progress(
         task = bars.add_task("epoch", total=None, figures="")
 
         def on_step(done: int, total: int, logs: dict[str, float]) -> None:
-            figures = f"loss {logs.get('loss', 0):.3f}  accuracy {logs.get('accuracy', 0):.3f}"
+            figures = f"loss {logs.get('loss', 0):.3f}  accuracy {logs.get('accuracy', 0):.3f}" if logs else "its start"
             bars.update(task, completed=done, total=total, figures=figures)
 
         def on_epoch(state: RunState) -> None:

@@ -63,7 +63,13 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, options: M
         raise UsageError(f"network {name!r} cannot be built with the options {dict(options)}: {reason}") from error
 
 
-def load_pretrained(name: str, network: keras.Model, weights: str, images: UInt8Array) -> None:
+def load_pretrained(
+    name: str,
+    network: keras.Model,
+    weights: str,
+    images: UInt8Array,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
     """Fill the network called ``name`` with pretrained weights.
 
     Args:
@@ -75,6 +81,7 @@ def load_pretrained(name: str, network: keras.Model, weights: str, images: UInt8
             network instead.
         images: (n, height, width, channels) uint8, some of Training as the network gets them: normalizations that the
             weights do not come with start by them; a network that starts from a deeper one is fitted to it on them.
+        progress: called with (layers fitted, all of them) where that takes minutes.
 
     Raises:
         UsageError: if there are none for this network.
@@ -84,7 +91,7 @@ def load_pretrained(name: str, network: keras.Model, weights: str, images: UInt8
     deeper = deeper_of(name, weights)
     if deeper is not None:
         deep = _finished(deeper, weights, network.input_shape[1:], images)
-        fit_convolutions(network, deep, _deep_targets(name)[name, deeper], images)
+        fit_convolutions(network, deep, _deep_targets(name)[name, deeper], images, progress)
         return
     if weights.endswith(".keras"):
         load_own(network, weights)
