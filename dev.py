@@ -30,7 +30,9 @@ KERAS_TESTS = tuple(
         "converted",
         "gradients",
         "interruption",
+        "layerwise",
         "torch_speed",
+        "winograd",
         "workers",
         "whole_room",
     )
