@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,11 +14,13 @@ from fer_edge.model_store import find_model
 
 keras = pytest.importorskip("keras", reason="needs the train extra")
 
-from fer_train.models import build, deeper_of, load_pretrained  # noqa: E402
+from fer_train.fit import fit  # noqa: E402
+from fer_train.models import build, deeper_start, load_network  # noqa: E402
 from fer_train.models.alizadeh import DEEP_TARGETS  # noqa: E402
 from fer_train.models.layerwise import fit_convolutions  # noqa: E402
 from fer_train.models.mixing import load_start  # noqa: E402
 from fer_train.recipe import load_recipe, with_changes  # noqa: E402
+from fer_train.training_data import TrainingData  # noqa: E402
 
 VGG16 = Path(__file__).resolve().parents[2] / "models" / "vgg16.int8.tflite"
 
@@ -31,7 +34,7 @@ def images(n: int, side: int) -> np.ndarray:
 
 
 def chain(widths: tuple[int, ...], side: int, normalizes: bool) -> Any:
-    """Return convolutions of 5x5, then 3x3, with pooling between them, and 3 logits."""
+    """Return one convolution after another, each followed by pooling, and 3 logits."""
     inputs = keras.Input((12, 12, 1))
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
     for step, filters in enumerate(widths, start=1):
@@ -49,11 +52,11 @@ def test_what_one_convolution_can_compute_it_computes() -> None:
     for step in (1, 2):
         kernel, bias = deep.get_layer(f"conv{step}").get_weights()
         deep.get_layer(f"conv{step}").set_weights([kernel, bias + 0.5])  # no filter without an answer
-    steps: list[tuple[int, int]] = []
+    steps: list[tuple[int, int, float]] = []
     targets = {"conv1": ("relu1",), "conv2": ("relu2",)}
     faces = images(200, 12)
-    explained = fit_convolutions(network, deep, targets, faces, lambda done, whole: steps.append((done, whole)))
-    assert steps == [(1, 2), (2, 2)]
+    explained = fit_convolutions(network, deep, targets, faces, lambda *step: steps.append(step))
+    assert steps == [(1, 2, explained["conv1"]), (2, 2, explained["conv2"])]
     assert explained["conv1"] == pytest.approx(1.0, abs=0.01)
     assert explained["conv2"] == pytest.approx(1.0, abs=0.02)
     ours, theirs = (
@@ -71,9 +74,10 @@ def test_what_one_convolution_can_compute_it_computes() -> None:
 
 
 def test_blocks_of_vgg16_are_of_the_sizes_of_deep_cnn() -> None:
-    for (name, deeper), targets in DEEP_TARGETS.items():
+    pairs = [(name, deeper) for name, by_network in DEEP_TARGETS.items() for deeper in by_network]
+    for name, deeper in pairs:
         network, deep = (build(each, (48, 48, 1), 7, {}) for each in (name, deeper))
-        for convolution, sources in targets.items():
+        for convolution, sources in DEEP_TARGETS[name][deeper].items():
             shapes = [tuple(deep.get_layer(source).input.shape) for source in sources]
             filters = sum(shape[-1] for shape in shapes)
             assert {(*shape[:-1], filters) for shape in shapes} == {tuple(network.get_layer(convolution).output.shape)}
@@ -81,19 +85,20 @@ def test_blocks_of_vgg16_are_of_the_sizes_of_deep_cnn() -> None:
 
 @pytest.mark.skipif(not VGG16.exists(), reason="models/vgg16.int8.tflite is not in this checkout")
 def test_deep_cnn_starts_from_the_vgg16_that_ships(tmp_path: Path) -> None:
-    assert deeper_of("deep_cnn", str(VGG16)) == "vgg16"
-    assert deeper_of("shallow_cnn", str(VGG16)) is None
-    assert deeper_of("vgg_lite", str(find_model("default"))) is None
+    assert deeper_start("deep_cnn", str(VGG16)) == ("vgg16", DEEP_TARGETS["deep_cnn"]["vgg16"])
+    assert deeper_start("shallow_cnn", str(VGG16)) is None
+    assert deeper_start("vgg_lite", str(find_model("default"))) is None
     network = build("deep_cnn", (48, 48, 1), 7, {})
     dense = [weight.copy() for weight in network.get_layer("fc1").get_weights()]
     faces = images(12, 48)
-    load_pretrained("deep_cnn", network, str(VGG16), faces)
+    deep = load_network("vgg16", str(VGG16), (48, 48, 1), {}, faces)
+    fit_convolutions(network, deep, DEEP_TARGETS["deep_cnn"]["vgg16"], faces)
     for before, after in zip(dense, network.get_layer("fc1").get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
-    deep = build("vgg16", (48, 48, 1), 7, {})
-    load_pretrained("vgg16", deep, str(VGG16), faces)
     deep.save(tmp_path / "model.keras")
-    assert deeper_of("deep_cnn", str(tmp_path / "model.keras")) == "vgg16"
+    start = deeper_start("deep_cnn", str(tmp_path / "model.keras"))
+    assert start is not None
+    assert start[0] == "vgg16"
     ours = answers(keras.Model(network.inputs[0], network.get_layer("relu2").output), faces)
     theirs = answers(keras.Model(deep.inputs[0], deep.get_layer("block2_relu2").output), faces)
     correlations = [
@@ -102,6 +107,21 @@ def test_deep_cnn_starts_from_the_vgg16_that_ships(tmp_path: Path) -> None:
         if min(ours[..., channel].std(), theirs[..., channel].std()) > 0
     ]
     assert np.median(correlations) > 0.5
+
+
+@pytest.mark.skipif(not VGG16.exists(), reason="models/vgg16.int8.tflite is not in this checkout")
+def test_training_starts_by_it_and_tells_how_well_it_fits(tmp_path: Path) -> None:
+    recipe = with_changes(load_recipe("deep_cnn"), pretrained=str(VGG16), precision="float32", epochs=1, batch_size=8)
+    recipe = msgspec.structs.replace(recipe, distillation=msgspec.structs.replace(recipe.distillation, weight=0.0))
+    faces = images(8, 48)[..., 0]
+    labels = np.arange(8) % 7
+    data = TrainingData(faces, np.eye(7, dtype=np.float32)[labels], None, None, faces, labels)
+    told: list[tuple[int, int, dict[str, float]]] = []
+    state = fit(recipe, data, tmp_path / "checkpoint.npz", "x", progress=lambda *step: told.append(step))
+    assert state.epoch == 1
+    assert [step[:2] for step in told] == [(1, 4), (2, 4), (3, 4), (4, 4), (1, 1)]
+    assert [list(step[2]) for step in told[:4]] == [["explained"]] * 4
+    assert all(0.0 < step[2]["explained"] <= 1.0 for step in told[:4])
 
 
 @pytest.mark.skipif(not VGG16.exists(), reason="models/vgg16.int8.tflite is not in this checkout")

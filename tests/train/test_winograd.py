@@ -34,7 +34,7 @@ def test_where_it_is_worth_it() -> None:
     assert winograd.best_outputs(48, 48, 3, 1, 64) is None
     assert winograd.best_outputs(48, 48, 3, 32, 32) is None
     assert winograd.best_outputs(12, 12, 1, 256, 256) is None
-    # A tile of 7x7 kernels that saves anything would be too wide for float32.
+    # Every tile of a 9x9 kernel is too wide for float32.
     assert winograd.best_outputs(24, 24, 9, 256, 256) is None
 
 

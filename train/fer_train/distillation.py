@@ -200,7 +200,7 @@ def load_teachers(
             f"the recipe learns from teachers (distillation weight {recipe.distillation.weight}): "
             "name the folders of their runs, .tflite files or bundled models, each with --teacher"
         )
-    threads = threads or os.cpu_count() or 1
+    threads = threads or len(os.sched_getaffinity(0))
     return Teachers([_load_teacher(path, recipe.precision, threads) for path in paths], recipe, originals)
 
 

@@ -21,7 +21,8 @@ from fer_train.batches import TrainingBatches, predict
 from fer_train.checkpoint import Arrays, RunState
 from fer_train.distillation import DistillationLoss, Teachers, target_accuracy
 from fer_train.metrics import negative_log_likelihood, softmax
-from fer_train.models import build, deeper_of, layerwise, load_pretrained
+from fer_train.models import build, deeper_start, load_network, load_pretrained
+from fer_train.models.layerwise import IMAGES, fit_convolutions
 from fer_train.optimizers import freeze_before, make_optimizer, plateau_scale
 from fer_train.recipe import Recipe, Stage
 from fer_train.training_data import TrainingData
@@ -38,7 +39,7 @@ LATER_KEYS: Final = {"mixup": 0.0, "brighter": 0.5}
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with (steps done in the epoch, steps in the epoch, running loss and accuracy); where a network starts from a
-deeper one, with (layers fitted, all of them, {}) before the first epoch."""
+deeper one, before the first epoch with (layers fitted, all of them, ``explained`` of the last one)."""
 
 
 class WeightAverage(keras.callbacks.Callback):
@@ -186,17 +187,26 @@ def _network(recipe: Recipe, data: TrainingData, progress: Progress | None, pret
     keras.utils.set_random_seed(recipe.seed)
     network = build(recipe.model, recipe.input.shape, data.targets.shape[1], recipe.network)
     if recipe.pretrained and pretrained:
-        count = layerwise.IMAGES if deeper_of(recipe.model, recipe.pretrained) else IMAGES_TO_START_BY
-        images = images_to_start_by(data.pixels, recipe.input, count)
-        load_pretrained(
-            recipe.model,
-            network,
-            recipe.pretrained,
-            images,
-            None if progress is None else lambda done, whole: progress(done, whole, {}),
-        )
+        _fill(network, recipe, data, progress)
     torch_speed.use_native_kernels(network)
     return network
+
+
+def _fill(network: keras.Model, recipe: Recipe, data: TrainingData, progress: Progress | None) -> None:
+    """Give ``network`` its pretrained weights, or what it starts from in their place."""
+
+    def tell(done: int, whole: int, explained: float) -> None:
+        if progress is not None:
+            progress(done, whole, {"explained": explained})
+
+    images = images_to_start_by(data.pixels, recipe.input)
+    start = deeper_start(recipe.model, recipe.pretrained)
+    if start is None:
+        load_pretrained(recipe.model, network, recipe.pretrained, images)
+        return
+    deeper, targets = start
+    deep = load_network(deeper, recipe.pretrained, recipe.input.shape, {}, images)
+    fit_convolutions(network, deep, targets, images_to_start_by(data.pixels, recipe.input, IMAGES), tell)
 
 
 def _start(network: keras.Model, stored: bytes, checkpoint: Path, fingerprint: str) -> RunState:

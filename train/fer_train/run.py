@@ -142,7 +142,10 @@ def _fit_with_progress(
         task = bars.add_task("epoch", total=None, figures="")
 
         def on_step(done: int, total: int, logs: dict[str, float]) -> None:
-            figures = f"loss {logs.get('loss', 0):.3f}  accuracy {logs.get('accuracy', 0):.3f}" if logs else "its start"
+            figures = f"loss {logs.get('loss', 0):.3f}  accuracy {logs.get('accuracy', 0):.3f}"
+            if "explained" in logs:
+                figures = f"explains {logs['explained']:.2f} of the variance"
+                console.print(f"start: convolution {done} of {total} {figures}")
             bars.update(task, completed=done, total=total, figures=figures)
 
         def on_epoch(state: RunState) -> None:

@@ -18,7 +18,6 @@ from fer_edge.contract.preprocess import UInt8Array
 from fer_edge.contract.tflite_file import read_model_file
 from fer_edge.errors import UsageError
 from fer_train.models.converted import load_converted
-from fer_train.models.layerwise import fit_convolutions
 from fer_train.models.pretrained import load_finished, load_own
 
 NETWORKS: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
@@ -35,9 +34,6 @@ NETWORKS: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
     "vgg_lite": ("vgg_lite", "build", {}),
 }
 """Name of a network -> its module in this package, the function that builds it, and what that is always told."""
-
-_TO_COMPARE_BY: Final = 256
-"""Images on which a converted file is held against the network that its weights are put into."""
 
 
 def build(name: str, input_shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]) -> keras.Model:
@@ -63,13 +59,7 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, options: M
         raise UsageError(f"network {name!r} cannot be built with the options {dict(options)}: {reason}") from error
 
 
-def load_pretrained(
-    name: str,
-    network: keras.Model,
-    weights: str,
-    images: UInt8Array,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
+def load_pretrained(name: str, network: keras.Model, weights: str, images: UInt8Array) -> None:
     """Fill the network called ``name`` with pretrained weights.
 
     Args:
@@ -77,22 +67,15 @@ def load_pretrained(
         network: what :func:`build` made, filled in place.
         weights: ``imagenet``, a file of a ``keras.applications`` backbone, or the ``.keras`` file of a finished run
             of the same network, or a ``.tflite`` file that was converted from one. The last layer of a finished model
-            is taken over only if the labels are as many. Where :func:`deeper_of` says so, a finished model of that
-            network instead.
+            is taken over only if the labels are as many.
         images: (n, height, width, channels) uint8, some of Training as the network gets them: normalizations that the
-            weights do not come with start by them; a network that starts from a deeper one is fitted to it on them.
-        progress: called with (layers fitted, all of them) where that takes minutes.
+            weights do not come with start by them.
 
     Raises:
         UsageError: if there are none for this network.
         DataError: if the file does not fit, or cannot be had.
         ModelError: if a .tflite file is no model of this project.
     """
-    deeper = deeper_of(name, weights)
-    if deeper is not None:
-        deep = _finished(deeper, weights, network.input_shape[1:], images)
-        fit_convolutions(network, deep, _deep_targets(name)[name, deeper], images, progress)
-        return
     if weights.endswith(".keras"):
         load_own(network, weights)
         return
@@ -108,35 +91,49 @@ def load_pretrained(
     load(network, weights, images)
 
 
-def deeper_of(name: str, weights: str) -> str | None:
-    """Return which other network the finished model ``weights`` is of, if the one called ``name`` can start from it.
+def load_network(
+    name: str, weights: str, input_shape: tuple[int, int, int], options: Mapping[str, Any], images: UInt8Array
+) -> keras.Model:
+    """Load a finished model whole, for its own labels.
+
+    Args:
+        name: the network that it is of, a key of :data:`NETWORKS`.
+        weights: a ``.keras`` file, or a ``.tflite`` file that was converted from one.
+        input_shape: (height, width, channels); of a ``.tflite`` file, like the next two.
+        options: those that :func:`build` is told.
+        images: see :func:`load_pretrained`.
+
+    Returns:
+        A model that ends in probabilities (``.keras``) or logits.
+
+    Raises:
+        DataError: if the file is of another network, or cannot be read.
+        ModelError: if a .tflite file is no model of this project.
+    """
+    if weights.endswith(".keras"):
+        return load_finished(weights)
+    network = build(name, input_shape, len(read_model_file(Path(weights)).card.labels), options)
+    load_converted(network, Path(weights), images)
+    return network
+
+
+def deeper_start(name: str, weights: str) -> tuple[str, Mapping[str, Sequence[str]]] | None:
+    """Say whether ``weights`` is a finished model of a deeper network that the one called ``name`` can start from.
+
+    Returns:
+        That network's name and what :func:`fer_train.models.layerwise.fit_convolutions` takes as targets; None if not.
 
     Raises:
         DataError, ModelError: if the file is none of a finished model.
     """
-    targets = _deep_targets(name)
-    if not targets or not weights.endswith((".keras", ".tflite")):
-        return None
-    keras_file = weights.endswith(".keras")
-    theirs = load_finished(weights).name if keras_file else read_model_file(Path(weights)).card.network
-    return theirs if (name, theirs) in targets else None
-
-
-def _deep_targets(name: str) -> Mapping[tuple[str, str], Mapping[str, Sequence[str]]]:
-    found: Mapping[tuple[str, str], Mapping[str, Sequence[str]]] = getattr(
+    by_network: Mapping[str, Mapping[str, Sequence[str]]] = getattr(
         import_module(f"{__name__}.{NETWORKS[name][0]}"), "DEEP_TARGETS", {}
-    )
-    return {pair: targets for pair, targets in found.items() if pair[0] == name}
-
-
-def _finished(name: str, weights: str, input_shape: tuple[int, int, int], images: UInt8Array) -> keras.Model:
-    """Load a finished model; one that was converted has its normalizations folded into its convolutions."""
-    if weights.endswith(".keras"):
-        return load_finished(weights)
-    labels = len(read_model_file(Path(weights)).card.labels)
-    network = build(name, input_shape, labels, {})
-    load_converted(network, Path(weights), images[:_TO_COMPARE_BY])
-    return network
+    ).get(name, {})
+    if not by_network or not weights.endswith((".keras", ".tflite")):
+        return None
+    is_keras = weights.endswith(".keras")
+    deeper = load_finished(weights).name if is_keras else read_model_file(Path(weights)).card.network
+    return (deeper, by_network[deeper]) if deeper in by_network else None
 
 
 def with_softmax(network: keras.Model, temperature: float) -> keras.Model:

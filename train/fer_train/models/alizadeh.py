@@ -3,7 +3,7 @@
 Alizadeh and Fazel 2017, "Convolutional Neural Networks for Facial Expression Recognition" (arXiv:1704.06756):
 convolutions with batch normalization, ReLU, dropout and 2x2 max pooling each, then dense layers with the same.
 
-At 48x48x1: ``shallow_cnn`` 4.7 M parameters, 16 million multiply-accumulates; ``deep_cnn`` 4.5 M and 292.
+At 48x48x1: ``shallow_cnn`` 4.7 M parameters, 16 million multiply-accumulates; ``deep_cnn`` 4.5 M and 290.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from typing import Final
 import keras
 from keras import layers
 
-DEEP_TARGETS: Final[Mapping[tuple[str, str], Mapping[str, Sequence[str]]]] = {
-    ("deep_cnn", "vgg16"): {
-        "conv1": ("block1_relu2",),
-        "conv2": ("block2_relu2",),
-        "conv3": ("block3_relu3", "block3_relu2"),
-        "conv4": ("block4_relu3",),
+DEEP_TARGETS: Final[Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]] = {
+    "deep_cnn": {
+        "vgg16": {
+            "conv1": ("block1_relu2",),
+            "conv2": ("block2_relu2",),
+            "conv3": ("block3_relu3", "block3_relu2"),
+            "conv4": ("block4_relu3",),
+        }
     }
 }
-"""(A network of this file, a deeper one) -> what its convolutions can start from: their blocks have the same sizes. See
+"""A network of this file -> a deeper one -> what the convolutions can start from: its blocks have the same sizes. See
 :mod:`fer_train.models.layerwise`."""
 
 

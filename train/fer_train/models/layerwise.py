@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fer_edge.contract.preprocess import UInt8Array
 
 IMAGES: Final = 3000
-"""Images that are enough: for the last convolution of ``deep_cnn``, eight places an unknown."""
+"""Images that are enough: for the last convolution of ``deep_cnn``, that is :data:`PLACES_AN_UNKNOWN`."""
 
 RIDGE: Final = 1e-3
 """Penalty on the squares of a kernel, as a share of the mean square of what it is applied to."""
@@ -45,7 +45,7 @@ def fit_convolutions(
     deep: keras.Model,
     targets: Mapping[str, Sequence[str]],
     images: UInt8Array,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
 ) -> dict[str, float]:
     """Fill the convolutions of ``network``, and the batch normalizations directly behind them; the rest stays as it is.
 
@@ -55,7 +55,7 @@ def fit_convolutions(
         targets: name of a convolution, in order -> names of ReLUs of ``deep`` whose inputs, side by side, have its
             height, width and filters.
         images: (n, height, width, channels) uint8, some thousand of Training; :data:`IMAGES` are enough.
-        progress: called with (convolutions fitted, all of them).
+        progress: called with (convolutions fitted, all of them, what the last one explains).
 
     Returns:
         Share of the variance of its targets that each convolution explains, the mean over its filters; on the very
@@ -70,7 +70,7 @@ def fit_convolutions(
         wanted = keras.Model(deep.inputs[0], [deep.get_layer(source).input for source in sources])
         explained[name] = _fit(network, layer, features, wanted, pixels)
         if progress is not None:
-            progress(done, len(targets))
+            progress(done, len(targets), explained[name])
     return explained
 
 

@@ -7,7 +7,6 @@ and a point between them is often better than either, on images unlike those of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.contract.preprocess import UInt8Array
-from fer_edge.contract.tflite_file import read_model_file
 from fer_edge.errors import UsageError
-from fer_train.models import build, deeper_of, load_pretrained
-from fer_train.models.pretrained import load_finished
+from fer_train.models import deeper_start, load_network
 from fer_train.recipe import Recipe
 
 
@@ -41,17 +38,12 @@ def load_start(recipe: Recipe, images: UInt8Array) -> list[NDArray[np.float32]] 
             f"the recipe keeps a share of {recipe.start_share:g} of the model it starts from (start_share): "
             "name a finished model.keras or a .tflite file with --weights"
         )
-    if (deeper := deeper_of(recipe.model, recipe.pretrained)) is not None:
+    if (start := deeper_start(recipe.model, recipe.pretrained)) is not None:
         raise UsageError(
-            f"{recipe.pretrained}: is a {deeper}, which {recipe.model} can start from but has no mean with; "
+            f"{recipe.pretrained}: is a {start[0]}, which {recipe.model} can start from but has no mean with; "
             "set start_share to 0"
         )
-    if recipe.pretrained.endswith(".tflite"):
-        labels = len(read_model_file(Path(recipe.pretrained)).card.labels)
-        saved = build(recipe.model, recipe.input.shape, labels, recipe.network)
-        load_pretrained(recipe.model, saved, recipe.pretrained, images)
-    else:
-        saved = load_finished(recipe.pretrained)
+    saved = load_network(recipe.model, recipe.pretrained, recipe.input.shape, recipe.network, images)
     if saved.output_shape[-1] != len(recipe.classes):
         raise UsageError(
             f"{recipe.pretrained}: tells {saved.output_shape[-1]} expressions apart and the recipe "
